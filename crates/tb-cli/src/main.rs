@@ -1,0 +1,2 @@
+//! The program `tonebridge`.
+fn main() {}

@@ -1,0 +1,2 @@
+//! One job or one served model per process.
+fn main() {}
