@@ -1,3 +1,23 @@
 //! Every domain type, state machine, event and error code of ToneBridge. No I/O, no clock, no async.
 
+pub mod audit;
+pub mod dataset;
+pub mod deploy;
+pub mod error;
+pub mod eval;
+pub mod event;
+pub mod experiment;
+pub mod feedback;
+pub mod ids;
+pub mod job;
+pub mod model;
+pub mod preference;
 pub mod random;
+pub mod recipe;
+pub mod run_folder;
+pub mod tag;
+mod text_enum;
+pub mod user;
+
+pub use error::{ApiError, ErrorCode, Refusal};
+pub use text_enum::UnknownWord;
