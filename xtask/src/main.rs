@@ -1,2 +1,82 @@
-//! Developer tasks.
-fn main() {}
+//! `cargo xtask …`: what a developer runs. Each task is a file; this one reads the arguments.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod bench;
+mod check;
+mod floors;
+mod generate;
+mod run;
+mod setup;
+
+use std::{env, path::PathBuf, process::ExitCode};
+
+const USAGE: &str = "\
+usage: cargo xtask <task>
+
+  demo [ARGS]     set everything up and run the main job on the built-in sample
+  run [ARGS]      build and run `tonebridge ARGS`
+  test            set everything up and run every test
+  check           what must be green before a commit: format, lints, floors, generated files, tests
+  gen [--check]   write (or compare) the generated TypeScript and CSS of ui/
+  floors          compare the crates' dependencies with the design's floors
+  bench lora      time one LoRA step [--peer PYTHON SCRIPT] in turn with PEFT's
+  base [DIR]      make the sample's data, tokenizer and base model again from the seed";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let (task, rest) = args.split_first().map_or(("", &[][..]), |(task, rest)| (task.as_str(), rest));
+    let result = match task {
+        "demo" => setup::build_tools().and_then(|()| run::tonebridge(&[&["demo".to_owned()], rest].concat())),
+        "run" => run::tonebridge(rest),
+        "test" => setup::build_tools().and_then(|()| setup::npm()).and_then(|()| check::test()),
+        "check" => setup::build_tools().and_then(|()| setup::npm()).and_then(|()| check::check()),
+        "gen" => generate::generate(if rest.iter().any(|a| a == "--check") {
+            generate::Mode::Compare
+        } else {
+            generate::Mode::Write
+        }),
+        "floors" => floors::floors(),
+        "bench" => bench::bench(rest),
+        "base" => run::make_base(rest),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask {task}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The repository's root.
+fn root() -> PathBuf {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.parent().map_or(here.clone(), PathBuf::from)
+}
+
+/// Runs a program in the root, showing what is run; fails if it fails.
+fn step(program: &str, args: &[&str]) -> anyhow::Result<()> {
+    step_with(program, args, &root(), &[])
+}
+
+/// Runs a program in `folder` with extra environment.
+fn step_with(program: &str, args: &[&str], folder: &std::path::Path, envs: &[(&str, &str)]) -> anyhow::Result<()> {
+    eprintln!("$ {program} {}", args.join(" "));
+    let status = std::process::Command::new(program)
+        .args(args)
+        .envs(envs.iter().copied())
+        .current_dir(folder)
+        .status()
+        .map_err(|e| anyhow::anyhow!("{program} could not be started: {e}"))?;
+    anyhow::ensure!(status.success(), "`{program} {}` ended with {status}", args.join(" "));
+    Ok(())
+}
+
+/// The cargo that runs us.
+fn cargo() -> String {
+    env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
+}
