@@ -1,0 +1,279 @@
+//! Causal self-attention with grouped key/value heads, in tiles; nothing of size T x T is kept for the backward.
+//!
+//! The forward is the online softmax of FlashAttention (Dao et al. 2022, arXiv:2205.14135): per tile of queries it walks
+//! over tiles of keys and keeps only the log of each row's sum of exponentials; the backward forms the probabilities
+//! again. Heads are read from and written to the (B, T, H, D) layout through strides.
+
+use std::sync::OnceLock;
+
+use candle_core::{CpuStorage, CustomOp3, Layout, Result as CandleResult, Shape, Tensor};
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::ops::lanes::{dot, exp, exp_and_sum, max, vectorized};
+use crate::ops::matmul::{Mat, ONE, Old, product, product_into};
+use crate::ops::slices::{SharedOut, floats, read, store, tensor};
+
+/// Queries per tile.
+const QUERIES: usize = 64;
+/// Keys per tile.
+const KEYS: usize = 256;
+
+#[derive(Clone, Copy)]
+struct Dims {
+    rows: usize,
+    tokens: usize,
+    heads: usize,
+    kv_heads: usize,
+    size: usize,
+}
+
+struct Attention {
+    dims: Dims,
+    scale: f32,
+    lengths: Option<Vec<usize>>,
+    /// Log-sum-exp of each row of scores (B, H, T).
+    log_sums: OnceLock<Vec<f32>>,
+}
+
+/// softmax(scale q k' + causal mask) v; q (B, T, H, D), k and v (B, T, K, D) with K dividing H; the result is (B, T, H, D).
+///
+/// Query head h attends with key/value head h / (H / K). `lengths` gives the real tokens of each row: tokens from there on
+/// are neither attended nor computed, and their result and gradients are 0.
+pub fn causal_attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f32, lengths: Option<&[usize]>) -> Result<Tensor> {
+    const OP: &str = "causal_attention";
+    let &[rows, tokens, heads, size] = q.dims() else {
+        return Err(Error::shape(OP, "q", "(B, T, H, D)", q.dims()));
+    };
+    let &[_, _, kv_heads, _] = k.dims() else {
+        return Err(Error::shape(OP, "k", "(B, T, K, D)", k.dims()));
+    };
+    if k.dims() != [rows, tokens, kv_heads, size] || kv_heads == 0 || heads % kv_heads != 0 {
+        return Err(Error::shape(OP, "k", format!("({rows}, {tokens}, a divisor of {heads}, {size})"), k.dims()));
+    }
+    if v.dims() != k.dims() {
+        return Err(Error::shape(OP, "v", format!("{:?}", k.dims()), v.dims()));
+    }
+    if let Some(lengths) = lengths
+        && (lengths.len() != rows || lengths.iter().any(|l| *l > tokens))
+    {
+        return Err(Error::value(OP, format!("{rows} lengths of at most {tokens} are needed, got {lengths:?}")));
+    }
+    let op = Attention {
+        dims: Dims { rows, tokens, heads, kv_heads, size },
+        scale,
+        lengths: lengths.map(<[usize]>::to_vec),
+        log_sums: OnceLock::new(),
+    };
+    Ok(q.apply_op3(k, v, op)?)
+}
+
+vectorized! {
+    /// Turns scores into e^(score - top) over the first `valid` keys and 0 beyond; returns (new top, sum).
+    fn online_softmax(row: &mut [f32], valid: usize, top: f32) -> (f32, f32) {
+        let (live, dead) = row.split_at_mut(valid);
+        let seen = max(live);
+        let top = if seen > top { seen } else { top };
+        let sum = exp_and_sum(live, top);
+        dead.fill(0.0);
+        (top, sum)
+    }
+}
+
+vectorized! {
+    fn scale_row(row: &mut [f32], by: f32) {
+        for v in row.iter_mut() {
+            *v *= by;
+        }
+    }
+}
+
+vectorized! {
+    fn row_dot(a: &[f32], b: &[f32]) -> f32 { dot(a, b) }
+}
+
+vectorized! {
+    /// Scores become probabilities e^(score - log_sum), and dp becomes ds = p (dp - delta) scale; 0 beyond `valid`.
+    fn score_grads(p: &mut [f32], dp: &mut [f32], valid: usize, log_sum: f32, delta: f32, scale: f32) {
+        let (live_p, dead_p) = p.split_at_mut(valid);
+        let (live_dp, dead_dp) = dp.split_at_mut(valid);
+        for (p, d) in live_p.iter_mut().zip(live_dp) {
+            *p = exp(*p - log_sum);
+            *d = *p * (*d - delta) * scale;
+        }
+        dead_p.fill(0.0);
+        dead_dp.fill(0.0);
+    }
+}
+
+/// Keys of the tile `first..end` that query `query` may see.
+fn visible(query: usize, first: usize, end: usize) -> usize {
+    (query + 1).clamp(first, end) - first
+}
+
+impl Attention {
+    fn length(&self, row: usize) -> usize {
+        self.lengths.as_ref().map_or(self.dims.tokens, |l| l[row])
+    }
+
+    fn forward(&self, q: &[f32], k: &[f32], v: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let Dims { rows, tokens, heads, kv_heads, size } = self.dims;
+        let (q_row, k_row) = (heads * size, kv_heads * size);
+        let mut out = vec![0f32; rows * tokens * q_row];
+        let mut log_sums = vec![0f32; rows * heads * tokens];
+        let (shared, shared_sums) = (SharedOut::new(&mut out), SharedOut::new(&mut log_sums));
+        // The longest tiles first, so that the threads finish together.
+        let tiles = tokens.div_ceil(QUERIES);
+        (0..rows * heads * tiles).into_par_iter().for_each_init(
+            || vec![0f32; QUERIES * KEYS],
+            |scores, task| {
+                let (tile, b, h) = (tiles - 1 - task / (rows * heads), task / heads % rows, task % heads);
+                let (first, end) = (tile * QUERIES, ((tile + 1) * QUERIES).min(self.length(b)));
+                if first >= end {
+                    return;
+                }
+                let n = end - first;
+                let q_at = (b * tokens + first) * q_row + h * size;
+                let kv_at = |key: usize| (b * tokens + key) * k_row + h / (heads / kv_heads) * size;
+                let (mut tops, mut sums) = ([f32::NEG_INFINITY; QUERIES], [0f32; QUERIES]);
+                for key in (0..end).step_by(KEYS) {
+                    let key_end = (key + KEYS).min(end);
+                    let m = key_end - key;
+                    let scores = &mut scores[..n * m];
+                    let queries = Mat { data: &q[q_at..], row: q_row, col: 1 };
+                    let keys = Mat { data: &k[kv_at(key)..], row: 1, col: k_row };
+                    product((n, m, size), scores, Old::Drop, queries, keys, self.scale, ONE);
+                    for (i, row) in scores.chunks_exact_mut(m).enumerate() {
+                        let (top, sum) = online_softmax(row, visible(first + i, key, key_end), tops[i]);
+                        if key > 0 {
+                            let correction = exp(tops[i] - top);
+                            sums[i] *= correction;
+                            // SAFETY: this task alone writes head h of these tokens.
+                            let row = unsafe { std::slice::from_raw_parts_mut(shared.at(q_at + i * q_row), size) };
+                            scale_row(row, correction);
+                        }
+                        sums[i] += sum;
+                        tops[i] = top;
+                    }
+                    let values = Mat { data: &v[kv_at(key)..], row: k_row, col: 1 };
+                    let old = if key == 0 { Old::Drop } else { Old::Add };
+                    // SAFETY: n rows of stride q_row from q_at lie in `out`, and this task alone writes them.
+                    unsafe {
+                        product_into((n, size, m), shared.at(q_at), q_row, old, Mat::rows(scores, m), values, 1.0, ONE);
+                    }
+                }
+                for i in 0..n {
+                    // SAFETY: as above; log_sums has one element per (b, h, token).
+                    unsafe {
+                        scale_row(std::slice::from_raw_parts_mut(shared.at(q_at + i * q_row), size), 1.0 / sums[i]);
+                        *shared_sums.at((b * heads + h) * tokens + first + i) = tops[i] + sums[i].ln();
+                    }
+                }
+            },
+        );
+        (out, log_sums)
+    }
+
+    fn backward(&self, q: &[f32], k: &[f32], v: &[f32], y: &[f32], dy: &[f32]) -> [Vec<f32>; 3] {
+        let Dims { rows, tokens, heads, kv_heads, size } = self.dims;
+        let (q_row, k_row) = (heads * size, kv_heads * size);
+        let log_sums = self.log_sums.get().expect("the forward ran before the backward");
+        let mut dq = vec![0f32; q.len()];
+        let (mut dk, mut dv) = (vec![0f32; k.len()], vec![0f32; v.len()]);
+        let (dq_out, dk_out, dv_out) = (SharedOut::new(&mut dq), SharedOut::new(&mut dk), SharedOut::new(&mut dv));
+        // One task owns a key/value head and all its query heads: sums over the group have a fixed order.
+        (0..rows * kv_heads).into_par_iter().for_each_init(
+            || (vec![0f32; QUERIES * KEYS], vec![0f32; QUERIES * KEYS]),
+            |(p, dp), task| {
+                let (b, kv) = (task / kv_heads, task % kv_heads);
+                let length = self.length(b);
+                let group = heads / kv_heads;
+                for (h, first) in (kv * group..(kv + 1) * group)
+                    .flat_map(|h| (0..length).step_by(QUERIES).map(move |first| (h, first)))
+                {
+                    let end = (first + QUERIES).min(length);
+                    let n = end - first;
+                    let q_at = (b * tokens + first) * q_row + h * size;
+                    let queries = Mat { data: &q[q_at..], row: q_row, col: 1 };
+                    let upstream = Mat { data: &dy[q_at..], row: q_row, col: 1 };
+                    let mut deltas = [0f32; QUERIES];
+                    for (i, delta) in deltas[..n].iter_mut().enumerate() {
+                        let at = q_at + i * q_row;
+                        *delta = row_dot(&y[at..at + size], &dy[at..at + size]);
+                    }
+                    for key in (0..end).step_by(KEYS) {
+                        let key_end = (key + KEYS).min(end);
+                        let m = key_end - key;
+                        let (p, dp) = (&mut p[..n * m], &mut dp[..n * m]);
+                        let at = (b * tokens + key) * k_row + kv * size;
+                        let keys = Mat { data: &k[at..], row: k_row, col: 1 };
+                        let values = Mat { data: &v[at..], row: k_row, col: 1 };
+                        let turned = |m: Mat| -> (usize, usize) { (m.col, m.row) };
+                        let (kr, kc) = turned(keys);
+                        let keys_t = Mat { data: keys.data, row: kr, col: kc };
+                        let values_t = Mat { data: values.data, row: kr, col: kc };
+                        product((n, m, size), p, Old::Drop, queries, keys_t, self.scale, ONE);
+                        product((n, m, size), dp, Old::Drop, upstream, values_t, 1.0, ONE);
+                        for (i, (p, dp)) in p.chunks_exact_mut(m).zip(dp.chunks_exact_mut(m)).enumerate() {
+                            let log_sum = log_sums[(b * heads + h) * tokens + first + i];
+                            score_grads(p, dp, visible(first + i, key, key_end), log_sum, deltas[i], self.scale);
+                        }
+                        let old = if key == 0 { Old::Drop } else { Old::Add };
+                        // SAFETY: this task alone writes the rows of its heads; dk and dv began as zeros.
+                        unsafe {
+                            let (pt, dst) = (Mat::transposed(p, m), Mat::transposed(dp, m));
+                            product_into((m, size, n), dv_out.at(at), k_row, Old::Add, pt, upstream, 1.0, ONE);
+                            product_into((m, size, n), dk_out.at(at), k_row, Old::Add, dst, queries, 1.0, ONE);
+                            product_into((n, size, m), dq_out.at(q_at), q_row, old, Mat::rows(dp, m), keys, 1.0, ONE);
+                        }
+                    }
+                }
+            },
+        );
+        [dq, dk, dv]
+    }
+}
+
+impl CustomOp3 for Attention {
+    fn name(&self) -> &'static str {
+        "causal-attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> CandleResult<(CpuStorage, Shape)> {
+        use candle_core::backend::BackendStorage;
+        let (out, log_sums) = self.forward(&floats(s1, l1)?, &floats(s2, l2)?, &floats(s3, l3)?);
+        // The op object is made per call, so nothing was kept before.
+        let _ = self.log_sums.set(log_sums);
+        Ok((store(out, s1.dtype())?, l1.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        y: &Tensor,
+        dy: &Tensor,
+    ) -> CandleResult<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        read!(q_values = q);
+        read!(k_values = k);
+        read!(v_values = v);
+        read!(y = y);
+        read!(dy = dy);
+        let [dq, dk, dv] = self.backward(&q_values, &k_values, &v_values, &y, &dy);
+        let wanted =
+            |grad: Vec<f32>, of: &Tensor| of.track_op().then(|| tensor(grad, of.dims(), of.dtype())).transpose();
+        Ok((wanted(dq, q)?, wanted(dk, k)?, wanted(dv, v)?))
+    }
+}
+
+#[cfg(test)]
+mod tests;

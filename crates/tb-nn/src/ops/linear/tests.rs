@@ -1,0 +1,138 @@
+//! Linear layers against stock matmul, finite differences, and the rule that frozen weights get no gradient.
+
+use candle_core::{DType, Result as CandleResult, Var};
+use tb_core::random::{Purpose, Stream};
+
+use super::*;
+use crate::ops::gradient_check::{assert_close, check, noise, same_bits_on_any_threads};
+
+const SHAPES: [(&[usize], usize); 4] = [(&[1, 1], 1), (&[2, 3, 5], 7), (&[70, 33], 19), (&[3, 1, 64], 65)];
+
+fn plain(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> CandleResult<Tensor> {
+    let y = x.broadcast_matmul(&w.t()?)?;
+    b.map_or(Ok(y.clone()), |b| y.broadcast_add(b))
+}
+
+fn dropout(p: f32) -> Dropout {
+    Dropout { p, stream: Stream::new(5, 1, Purpose::Dropout, 77) }
+}
+
+#[test]
+fn frozen_and_full_agree_with_stock_matmul_and_finite_differences() -> Result<()> {
+    for (shape, o) in SHAPES {
+        let i = *shape.last().unwrap();
+        let (x, w, b) = (noise(shape, 1)?, noise(&[o, i], 2)?, noise(&[o], 3)?);
+        for bias in [None, Some(&b)] {
+            let want = plain(&x, &w, bias)?;
+            assert_close(&frozen_linear(&x, &w, bias)?, &want, 1e-5);
+            assert_close(&full_linear(&x, &w, bias)?, &want, 1e-5);
+            check(std::slice::from_ref(&x), |t| frozen_linear(&t[0], &w, bias));
+        }
+        check(&[x.clone(), w.clone()], |t| full_linear(&t[0], &t[1], None));
+        check(&[x, w, b], |t| full_linear(&t[0], &t[1], Some(&t[2])));
+    }
+    Ok(())
+}
+
+#[test]
+fn lora_adds_the_scaled_product_and_has_the_right_gradients() -> Result<()> {
+    for (shape, o) in SHAPES {
+        let i = *shape.last().unwrap();
+        for r in [1, 3, 8, 64] {
+            let (x, w, bias) = (noise(shape, 1)?, noise(&[o, i], 2)?, noise(&[o], 3)?);
+            let (a, b) = (noise(&[r, i], 4)?, noise(&[o, r], 5)?);
+            let want = (plain(&x, &w, Some(&bias))? + (plain(&plain(&x, &a, None)?, &b, None)? * 1.7)?)?;
+            assert_close(&lora_linear(&x, &w, Some(&bias), &a, &b, 1.7, None)?, &want, 3e-5);
+            check(&[x, a, b], |t| lora_linear(&t[0], &w, Some(&bias), &t[1], &t[2], 1.7, None));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn lora_dropout_masks_the_adapter_input_alone() -> Result<()> {
+    for (shape, o) in SHAPES {
+        let i = *shape.last().unwrap();
+        let (x, w) = (noise(shape, 1)?, noise(&[o, i], 2)?);
+        let (a, b) = (noise(&[3, i], 4)?, noise(&[o, 3], 5)?);
+        let d = dropout(0.3);
+        let mut masked: Vec<f32> = x.flatten_all()?.to_vec1()?;
+        d.apply(0, &mut masked);
+        let masked = Tensor::from_vec(masked, shape, x.device())?;
+        let want = (plain(&x, &w, None)? + (plain(&plain(&masked, &a, None)?, &b, None)? * 0.5)?)?;
+        assert_close(&lora_linear(&x, &w, None, &a, &b, 0.5, Some(d))?, &want, 3e-5);
+        check(&[x, a, b], |t| lora_linear(&t[0], &w, None, &t[1], &t[2], 0.5, Some(d)));
+    }
+    Ok(())
+}
+
+#[test]
+fn dropout_follows_the_stream_word_by_word_from_any_start() {
+    let d = dropout(0.25);
+    let mut whole = vec![1f32; 1003];
+    d.apply(0, &mut whole);
+    for (e, v) in whole.iter().enumerate() {
+        let word = d.stream.block_at((e / 4) as u32)[e % 4];
+        assert_eq!(*v, if word >= 1 << 30 { 1.0 / 0.75 } else { 0.0 });
+    }
+    for (start, len) in [(1, 7), (5, 500), (64, 128), (998, 5)] {
+        let mut part = vec![1f32; len];
+        d.apply(start, &mut part);
+        assert_eq!(part, whole[start..start + len]);
+    }
+}
+
+#[test]
+fn frozen_weights_receive_no_gradient_and_an_untracked_input_neither() -> Result<()> {
+    let (x, w) = (Var::from_tensor(&noise(&[4, 6], 1)?)?, Var::from_tensor(&noise(&[5, 6], 2)?)?);
+    let (a, b) = (Var::from_tensor(&noise(&[2, 6], 3)?)?, Var::from_tensor(&noise(&[5, 2], 4)?)?);
+    let grads = lora_linear(&x, &w, None, &a, &b, 1.0, None)?.sum_all()?.backward()?;
+    assert!(grads.get(&w).is_none());
+    assert!([&x, &a, &b].iter().all(|v| grads.get(v).is_some()));
+    let fixed = noise(&[4, 6], 1)?;
+    let grads = lora_linear(&fixed, &w, None, &a, &b, 1.0, Some(dropout(0.1)))?.sum_all()?.backward()?;
+    assert!(grads.get(&fixed).is_none() && grads.get(&a).is_some() && grads.get(&b).is_some());
+    let grads = frozen_linear(&x, &w, None)?.sum_all()?.backward()?;
+    assert!(grads.get(&w).is_none() && grads.get(&x).is_some());
+    Ok(())
+}
+
+#[test]
+fn bf16_weights_and_activations_are_near_f32() -> Result<()> {
+    // 600 x 900 is several widened panels.
+    let (x, w) = (noise(&[9, 600], 1)?, (noise(&[900, 600], 2)? * 0.05)?);
+    let narrow = w.to_dtype(DType::BF16)?;
+    let wide = narrow.to_dtype(DType::F32)?;
+    assert_close(&frozen_linear(&x, &narrow, None)?, &frozen_linear(&x, &wide, None)?, 1e-5);
+    let v = Var::from_tensor(&x)?;
+    let got = frozen_linear(&v, &narrow, None)?.sqr()?.sum_all()?.backward()?;
+    let want = frozen_linear(&v, &wide, None)?.sqr()?.sum_all()?.backward()?;
+    assert_close(got.get(&v).unwrap(), want.get(&v).unwrap(), 1e-4);
+    let y = frozen_linear(&x.to_dtype(DType::BF16)?, &narrow, None)?;
+    assert_eq!(y.dtype(), DType::BF16);
+    assert_close(&y, &frozen_linear(&x, &wide, None)?, 0.03);
+    Ok(())
+}
+
+#[test]
+fn same_bits_on_any_number_of_threads() -> Result<()> {
+    let w = noise(&[48, 96], 2)?;
+    for d in [None, Some(dropout(0.1))] {
+        same_bits_on_any_threads(&[noise(&[300, 96], 1)?, noise(&[8, 96], 3)?, noise(&[48, 8], 4)?], |t| {
+            lora_linear(&t[0], &w, None, &t[1], &t[2], 2.0, d)
+        });
+    }
+    Ok(())
+}
+
+#[test]
+fn operands_that_do_not_fit_are_refused() -> Result<()> {
+    let (x, w) = (noise(&[2, 3], 1)?, noise(&[4, 3], 2)?);
+    assert!(matches!(frozen_linear(&w.t()?, &w, None), Err(Error::Shape { operand: "x", .. })));
+    assert!(matches!(frozen_linear(&x, &w, Some(&noise(&[3], 1)?)), Err(Error::Shape { operand: "bias", .. })));
+    let (a, b) = (noise(&[2, 3], 1)?, noise(&[4, 2], 1)?);
+    assert!(matches!(lora_linear(&x, &w, None, &b, &b, 1.0, None), Err(Error::Shape { operand: "A", .. })));
+    assert!(matches!(lora_linear(&x, &w, None, &a, &a, 1.0, None), Err(Error::Shape { operand: "B", .. })));
+    assert!(matches!(lora_linear(&x, &w, None, &a, &b, 1.0, Some(dropout(1.0))), Err(Error::Value { .. })));
+    Ok(())
+}

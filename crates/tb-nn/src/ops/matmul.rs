@@ -1,0 +1,213 @@
+//! Matrix products on slices: the `gemm` crate with strides, and weights that are stored narrower than f32.
+//!
+//! The one place that knows how a weight's dtype meets f32 activations; a kernel for bf16 dot products replaces the
+//! widening in [`Weight::for_panels`] without a change elsewhere.
+
+use candle_core::{CpuStorage, Layout, Result, bail};
+use gemm::Parallelism;
+use half::bf16;
+use rayon::prelude::*;
+
+/// A strided f32 matrix over a slice: element (i, j) is at `i * row + j * col`.
+#[derive(Clone, Copy)]
+pub(crate) struct Mat<'a> {
+    pub data: &'a [f32],
+    pub row: usize,
+    pub col: usize,
+}
+
+impl<'a> Mat<'a> {
+    /// Row-major with `width` columns.
+    pub(crate) fn rows(data: &'a [f32], width: usize) -> Self {
+        Self { data, row: width, col: 1 }
+    }
+
+    /// The transpose of a row-major matrix with `width` columns.
+    pub(crate) fn transposed(data: &'a [f32], width: usize) -> Self {
+        Self { data, row: 1, col: width }
+    }
+}
+
+/// What happens to the destination's old values.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Old {
+    /// Overwritten, never read.
+    Drop,
+    /// Added to.
+    Add,
+}
+
+/// All threads of the current pool.
+pub(crate) const ALL: Parallelism = Parallelism::Rayon(0);
+/// The calling thread only.
+pub(crate) const ONE: Parallelism = Parallelism::None;
+
+fn check(len: usize, m: usize, n: usize, row: usize, col: usize) {
+    assert!(m == 0 || n == 0 || (m - 1) * row + (n - 1) * col < len, "matrix outside its slice");
+}
+
+/// dst(m, n) = [dst +] scale * a(m, k) b(k, n), with dst row-major of stride `dst_row`.
+///
+/// # Safety
+/// `dst` must be valid for writes (and, with [`Old::Add`], initialised) over m rows of stride `dst_row`.
+#[allow(clippy::too_many_arguments)]
+pub(crate) unsafe fn product_into(
+    (m, n, k): (usize, usize, usize),
+    dst: *mut f32,
+    dst_row: usize,
+    old: Old,
+    a: Mat,
+    b: Mat,
+    scale: f32,
+    threads: Parallelism,
+) {
+    check(a.data.len(), m, k, a.row, a.col);
+    check(b.data.len(), k, n, b.row, b.col);
+    // SAFETY: the operands were checked; the destination is the caller's promise.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            dst,
+            1,
+            dst_row as isize,
+            old == Old::Add,
+            a.data.as_ptr(),
+            a.col as isize,
+            a.row as isize,
+            b.data.as_ptr(),
+            b.col as isize,
+            b.row as isize,
+            1.0,
+            scale,
+            false,
+            false,
+            false,
+            threads,
+        );
+    }
+}
+
+/// dst(m, n) [+]= scale * a(m, k) b(k, n), contiguous row-major.
+pub(crate) fn product(
+    dims: (usize, usize, usize),
+    dst: &mut [f32],
+    old: Old,
+    a: Mat,
+    b: Mat,
+    scale: f32,
+    threads: Parallelism,
+) {
+    check(dst.len(), dims.0, dims.1, dims.1, 1);
+    // SAFETY: checked.
+    unsafe { product_into(dims, dst.as_mut_ptr(), dims.1, old, a, b, scale, threads) }
+}
+
+/// A fresh a(m, k) b(k, n) * scale, row-major.
+pub(crate) fn new_product(dims: (usize, usize, usize), a: Mat, b: Mat, scale: f32, threads: Parallelism) -> Vec<f32> {
+    let len = dims.0 * dims.1;
+    let mut out = Vec::with_capacity(len);
+    // SAFETY: the product writes every element of m x n before the length is set.
+    unsafe {
+        product_into(dims, out.as_mut_ptr(), dims.1, Old::Drop, a, b, scale, threads);
+        out.set_len(len);
+    }
+    out
+}
+
+/// A weight matrix (O, I), row-major, in the dtype it is stored in.
+#[derive(Clone, Copy)]
+pub(crate) enum Weight<'a> {
+    F32(&'a [f32]),
+    Bf16(&'a [bf16]),
+}
+
+/// Widened panels hold about this many values: they stay in the second-level cache.
+const PANEL_VALUES: usize = 1 << 18;
+
+impl<'a> Weight<'a> {
+    /// The weight in a contiguous tensor's storage.
+    pub(crate) fn of(storage: &'a CpuStorage, layout: &Layout) -> Result<Self> {
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            bail!("a weight must be contiguous");
+        };
+        Ok(match storage {
+            CpuStorage::F32(all) => Self::F32(&all[start..end]),
+            CpuStorage::BF16(all) => Self::Bf16(&all[start..end]),
+            _ => bail!("a weight must be f32 or bf16"),
+        })
+    }
+
+    /// Calls `f(first row, rows, values)` for panels of rows that cover the (O, I) matrix; f32 comes as one panel.
+    fn for_panels(self, o: usize, i: usize, mut f: impl FnMut(usize, usize, &[f32])) {
+        match self {
+            Self::F32(all) => f(0, o, all),
+            Self::Bf16(all) => {
+                let rows = (PANEL_VALUES / i.max(1)).clamp(1, o.max(1));
+                let mut wide = vec![0f32; rows * i];
+                for first in (0..o).step_by(rows) {
+                    let n = rows.min(o - first);
+                    let source = &all[first * i..(first + n) * i];
+                    wide[..n * i].par_chunks_mut(1 << 14).zip(source.par_chunks(1 << 14)).for_each(|(w, s)| {
+                        for (w, s) in w.iter_mut().zip(s) {
+                            *w = s.to_f32();
+                        }
+                    });
+                    f(first, n, &wide[..n * i]);
+                }
+            }
+        }
+    }
+
+    /// y(N, O) [+]= x(N, I) W'.
+    ///
+    /// # Safety
+    /// `y` must be valid for N x O writes, and initialised with [`Old::Add`].
+    pub(crate) unsafe fn forward(self, (n, o, i): (usize, usize, usize), y: *mut f32, old: Old, x: &[f32]) {
+        self.for_panels(o, i, |first, rows, w| {
+            // SAFETY: the panel's columns lie inside y by the caller's promise.
+            unsafe {
+                let dims = (n, rows, i);
+                product_into(dims, y.add(first), o, old, Mat::rows(x, i), Mat::transposed(w, i), 1.0, ALL);
+            }
+        });
+    }
+
+    /// A fresh y(N, O) = x(N, I) W'.
+    pub(crate) fn new_forward(self, (n, o, i): (usize, usize, usize), x: &[f32]) -> Vec<f32> {
+        let mut y = Vec::with_capacity(n * o);
+        // SAFETY: the panels cover every column, so all of y is written before its length is set.
+        unsafe {
+            self.forward((n, o, i), y.as_mut_ptr(), Old::Drop, x);
+            y.set_len(n * o);
+        }
+        y
+    }
+
+    /// A fresh dx(N, I) = dy(N, O) W.
+    pub(crate) fn new_backward(self, (n, o, i): (usize, usize, usize), dy: &[f32]) -> Vec<f32> {
+        let mut dx = Vec::with_capacity(n * i);
+        self.for_panels(o, i, |first, rows, w| {
+            let old = if first == 0 { Old::Drop } else { Old::Add };
+            let a = Mat { data: &dy[first.min(dy.len())..], row: o, col: 1 };
+            // SAFETY: the first panel writes every element, later ones add to initialised memory.
+            unsafe { product_into((n, i, rows), dx.as_mut_ptr(), i, old, a, Mat::rows(w, i), 1.0, ALL) };
+        });
+        if o == 0 {
+            return vec![0.0; n * i];
+        }
+        // SAFETY: written by the first panel.
+        unsafe { dx.set_len(n * i) };
+        dx
+    }
+}
+
+/// Binds `$name` to the [`Weight`] in a tensor until the end of the enclosing block.
+macro_rules! read_weight {
+    ($name:ident = $tensor:expr) => {
+        let (guard, layout) = $tensor.storage_and_layout();
+        let $name = $crate::ops::matmul::Weight::of($crate::ops::slices::cpu(&guard)?, layout)?;
+    };
+}
+pub(crate) use read_weight;

@@ -1,0 +1,188 @@
+//! Rotary position embedding in the "rotate half" pairing (i, i + D/2) (Su et al. 2021, arXiv:2104.09864).
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result as CandleResult, Shape, Tensor};
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::ops::lanes::vectorized;
+use crate::ops::slices::{floats, read, store, tensor};
+
+/// The position of each token of x (B, T, H, D).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Positions {
+    /// Token t of every row is at this offset + t.
+    From(u32),
+    /// Token t of row b is at `rows[b]` + t.
+    Rows(Vec<u32>),
+    /// Each token's own position, row-major (B * T).
+    Tokens(Vec<u32>),
+}
+
+impl Positions {
+    fn at(&self, row: usize, token: usize, width: usize) -> usize {
+        match self {
+            Self::From(offset) => *offset as usize + token,
+            Self::Rows(rows) => rows[row] as usize + token,
+            Self::Tokens(all) => all[row * width + token] as usize,
+        }
+    }
+
+    /// The largest position over B rows of T tokens, after checking the number of entries.
+    fn largest(&self, rows: usize, width: usize) -> Result<Option<usize>> {
+        let (len, want) = match self {
+            Self::From(_) => (0, 0),
+            Self::Rows(all) => (all.len(), rows),
+            Self::Tokens(all) => (all.len(), rows * width),
+        };
+        if len != want {
+            return Err(Error::value("rope", format!("{want} positions are needed, got {len}")));
+        }
+        if rows * width == 0 {
+            return Ok(None);
+        }
+        Ok(match self {
+            Self::From(offset) => Some(*offset as usize + width - 1),
+            Self::Rows(all) => all.iter().max().map(|p| *p as usize + width - 1),
+            Self::Tokens(all) => all.iter().max().map(|p| *p as usize),
+        })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Forward,
+    Back,
+}
+
+struct Rope {
+    cos: Tensor,
+    sin: Tensor,
+    positions: Positions,
+    dims: [usize; 4],
+}
+
+/// Rotates each pair (i, i + D/2) of x (B, T, H, D) by its position's angle; cos and sin are (P, D/2).
+///
+/// y1 = x1 cos - x2 sin, y2 = x2 cos + x1 sin. Backward: the rotation by the opposite angle. A position of P or more is
+/// refused.
+pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor, positions: &Positions) -> Result<Tensor> {
+    let &[b, t, h, d] = x.dims() else {
+        return Err(Error::shape("rope", "x", "(B, T, H, D)", x.dims()));
+    };
+    if d == 0 || d % 2 != 0 {
+        return Err(Error::shape("rope", "x", "an even head size D", x.dims()));
+    }
+    let table = cos.dims().first().copied().unwrap_or(0);
+    for (name, angles) in [("cos", cos), ("sin", sin)] {
+        if angles.dims() != [table, d / 2] {
+            return Err(Error::shape("rope", name, format!("(P, {})", d / 2), angles.dims()));
+        }
+    }
+    if let Some(largest) = positions.largest(b, t)?
+        && largest >= table
+    {
+        return Err(Error::value("rope", format!("position {largest} is beyond the table of {table} positions")));
+    }
+    let op = Rope { cos: cos.detach(), sin: sin.detach(), positions: positions.clone(), dims: [b, t, h, d] };
+    Ok(x.apply_op1(op)?)
+}
+
+vectorized! {
+    fn turn_head(y: &mut [f32], x: &[f32], cos: &[f32], sin: &[f32], sign: f32) {
+        let half = cos.len();
+        let (x1, x2) = x.split_at(half);
+        let (y1, y2) = y.split_at_mut(half);
+        for i in 0..half.min(sin.len()).min(x2.len()).min(y1.len()).min(y2.len()) {
+            let s = sin[i] * sign;
+            y1[i] = x1[i] * cos[i] - x2[i] * s;
+            y2[i] = x2[i] * cos[i] + x1[i] * s;
+        }
+    }
+}
+
+impl Rope {
+    fn turn(&self, x: &[f32], turn: Turn) -> CandleResult<Vec<f32>> {
+        let [_, t, h, d] = self.dims;
+        read!(cos = self.cos);
+        read!(sin = self.sin);
+        let sign = match turn {
+            Turn::Forward => 1.0,
+            Turn::Back => -1.0,
+        };
+        let mut y = vec![0f32; x.len()];
+        if h == 0 {
+            return Ok(y);
+        }
+        y.par_chunks_mut(h * d).zip(x.par_chunks(h * d)).with_min_len(8).enumerate().for_each(|(token, (y, x))| {
+            let at = self.positions.at(token / t, token % t, t) * (d / 2);
+            let (cos, sin) = (&cos[at..at + d / 2], &sin[at..at + d / 2]);
+            for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
+                turn_head(y, x, cos, sin, sign);
+            }
+        });
+        Ok(y)
+    }
+}
+
+impl CustomOp1 for Rope {
+    fn name(&self) -> &'static str {
+        "rope"
+    }
+
+    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> CandleResult<(CpuStorage, Shape)> {
+        use candle_core::backend::BackendStorage;
+        Ok((store(self.turn(&floats(s, l)?, Turn::Forward)?, s.dtype())?, l.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> CandleResult<Option<Tensor>> {
+        read!(dy = dy);
+        Ok(Some(tensor(self.turn(&dy, Turn::Back)?, x.dims(), x.dtype())?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::gradient_check::{assert_close, check, noise};
+    use candle_core::Device;
+
+    fn table(positions: usize, half: usize) -> Result<(Tensor, Tensor)> {
+        let angles: Vec<f32> = (0..positions * half)
+            .map(|e| (e / half) as f32 / 10_000f32.powf((e % half) as f32 / half as f32))
+            .collect();
+        let angles = Tensor::from_vec(angles, (positions, half), &Device::Cpu)?;
+        Ok((angles.cos()?, angles.sin()?))
+    }
+
+    #[test]
+    fn agrees_with_the_stock_slow_rotation() -> Result<()> {
+        let (b, t, h, d) = (2, 5, 3, 6);
+        let x = noise(&[b, t, h, d], 1)?;
+        let (cos, sin) = table(9, d / 2)?;
+        let y = rope(&x, &cos, &sin, &Positions::From(3))?;
+        let heads = x.transpose(1, 2)?.contiguous()?; // (B, H, T, D)
+        let want = candle_nn::rotary_emb::rope_slow(&heads, &cos.narrow(0, 3, t)?, &sin.narrow(0, 3, t)?)?;
+        assert_close(&y, &want.transpose(1, 2)?.contiguous()?, 1e-6);
+        Ok(())
+    }
+
+    #[test]
+    fn every_form_of_positions_has_the_right_gradient() -> Result<()> {
+        let x = noise(&[2, 3, 2, 4], 1)?;
+        let (cos, sin) = table(16, 2)?;
+        for positions in [Positions::From(2), Positions::Rows(vec![0, 7]), Positions::Tokens(vec![0, 1, 0, 1, 2, 15])] {
+            check(std::slice::from_ref(&x), |t| rope(&t[0], &cos, &sin, &positions));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_position_beyond_the_table_is_refused() -> Result<()> {
+        let (cos, sin) = table(4, 2)?;
+        let x = noise(&[1, 3, 1, 4], 1)?;
+        assert!(rope(&x, &cos, &sin, &Positions::From(1)).is_ok());
+        assert!(matches!(rope(&x, &cos, &sin, &Positions::From(2)), Err(Error::Value { .. })));
+        assert!(matches!(rope(&x, &cos, &sin, &Positions::Rows(vec![0, 0])), Err(Error::Value { .. })));
+        Ok(())
+    }
+}

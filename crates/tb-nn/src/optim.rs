@@ -1,0 +1,8 @@
+//! Optimisation: gradients summed over micro-batches, clipping, AdamW, learning-rate schedules. No loop.
+
+pub mod adamw;
+pub mod clip;
+pub mod gradients;
+pub mod schedule;
+
+pub use gradients::Gradients;
