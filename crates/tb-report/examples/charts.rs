@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use tb_report::line_chart::YScale;
-use tb_report::{LossChart, Theme, loss_chart};
+use tb_report::{LossChart, Smoothing, Theme, YScale, loss_chart};
 
 /// Noise in [-1, 1) from a counter.
 fn noise(i: u64) -> f64 {
@@ -63,7 +62,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("close", LossChart { eval: &close, subtitle: "", title: "損失 run 12", ..sample.clone() }),
         ("gap", long.clone()),
         ("gap-dark", LossChart { theme: Theme::Dark, ..long }),
-        ("short", LossChart { train: &train[..3], eval: &[], smoothing: 0.0, title: "Three steps", ..sample.clone() }),
+        (
+            "short",
+            LossChart {
+                train: &train[..3],
+                eval: &[],
+                smoothing: Smoothing::Off,
+                title: "Three steps",
+                ..sample.clone()
+            },
+        ),
     ] {
         loss_chart(&chart, &folder.join(format!("{name}.png")), &folder.join(format!("{name}.svg")))?;
     }

@@ -16,7 +16,7 @@ mod typeface;
 
 pub use error::ReportError;
 pub use line_chart::{LineChart, Size, YScale};
-pub use loss_chart::{LossChart, loss_chart};
+pub use loss_chart::{LossChart, Smoothing, loss_chart};
 pub use model_card::ModelCard;
 pub use palette::Theme;
 pub use series::{Series, Stroke};

@@ -92,19 +92,20 @@ impl Plot {
 /// A name at the end of a line.
 struct EndLabel<'a> {
     series: &'a Series,
+    name: String,
+    remark: String,
     value: String,
     end: (f64, f64),
 }
 
 impl EndLabel<'_> {
     fn height_px(&self) -> f64 {
-        if self.series.remark.is_empty() { 20.0 } else { 34.0 }
+        if self.remark.is_empty() { 20.0 } else { 34.0 }
     }
 
     fn width_px(&self) -> f64 {
-        let first =
-            width(&self.series.label, LABEL_EM, Weight::Regular) + 6.0 + width(&self.value, LABEL_EM, Weight::SemiBold);
-        first.max(width(&self.series.remark, TICK_EM, Weight::Regular))
+        let first = width(&self.name, LABEL_EM, Weight::Regular) + 6.0 + width(&self.value, LABEL_EM, Weight::SemiBold);
+        first.max(width(&self.remark, TICK_EM, Weight::Regular))
     }
 }
 
@@ -165,11 +166,17 @@ impl LineChart {
         let series: Vec<Series> = self.series.iter().map(|series| self.showable(series)).collect();
         let (mut plot, y_ticks) = self.plot(&series)?;
 
-        let mut labels: Vec<EndLabel<'_>> = series
+        let labels: Vec<EndLabel<'_>> = series
             .iter()
             .filter(|series| !series.label.is_empty())
             .filter_map(|series| Some((series, series.last()?)))
-            .map(|(series, end)| EndLabel { series, value: ticks::number(end.1, value_decimals(&plot.y)), end })
+            .map(|(series, end)| EndLabel {
+                name: fitted(&series.label, LABEL_EM, Weight::Regular, 0.25 * width_px),
+                remark: fitted(&series.remark, TICK_EM, Weight::Regular, 0.3 * width_px),
+                value: ticks::number(end.1, value_decimals(&plot.y)),
+                series,
+                end,
+            })
             .collect();
         let widest = labels.iter().map(EndLabel::width_px).fold(0.0, f64::max);
         if !labels.is_empty() {
@@ -177,12 +184,11 @@ impl LineChart {
         }
 
         pen.fill((0.0, 0.0), (width_px, height_px), colours.background)?;
-        self.draw_titles(pen, colours)?;
+        self.draw_titles(pen, colours, plot.foot)?;
         self.draw_axes(pen, colours, &plot, &y_ticks)?;
         for series in &series {
             self.draw_series(pen, &plot, series)?;
         }
-        labels.retain(|label| label.end.0.is_finite());
         self.draw_labels(pen, colours, &plot, &labels)
     }
 
@@ -214,7 +220,7 @@ impl LineChart {
             });
         };
         // A run that starts at step 1 still starts at the left edge of a whole axis.
-        let x = if x.low > 0.0 && x.low <= 0.1 * x.high { Range { low: 0.0, high: x.high } } else { x };
+        let x = if x.low > 0.0 && x.low <= 0.34 * x.high { Range { low: 0.0, high: x.high } } else { x };
         let (y, foot) = y.for_y(self.y_scale);
         let top = if self.subtitle.is_empty() { 74.0 } else { 94.0 };
         let bottom = f64::from(self.size.height_px) - 44.0;
@@ -229,7 +235,12 @@ impl LineChart {
         Ok((Plot { left, right, top, bottom, x, y, foot, scale: self.y_scale }, y_ticks))
     }
 
-    fn draw_titles<B: DrawingBackend>(&self, pen: &mut Pen<'_, B>, colours: &Colours) -> Result<(), ReportError> {
+    fn draw_titles<B: DrawingBackend>(
+        &self,
+        pen: &mut Pen<'_, B>,
+        colours: &Colours,
+        foot: Foot,
+    ) -> Result<(), ReportError> {
         let most = f64::from(self.size.width_px) - 2.0 * MARGIN;
         let title = TextLook { em_px: 16.0, weight: Weight::SemiBold, colour: colours.text_1, align: Align::Left };
         pen.text(&fitted(&self.title, title.em_px, title.weight, most), (MARGIN, 35.0), title)?;
@@ -241,7 +252,11 @@ impl LineChart {
             pen.text(&fitted(&self.subtitle, look.em_px, look.weight, most), (MARGIN, baseline), look)?;
         }
         let look = TextLook { em_px: TICK_EM, weight: Weight::Regular, colour: colours.text_3, align: Align::Left };
-        pen.text(&fitted(&self.y_label, look.em_px, look.weight, most), (MARGIN, baseline + 26.0), look)
+        let y_label = match foot {
+            Foot::Zero => self.y_label.clone(),
+            Foot::Cut => format!("{} · axis does not start at zero", self.y_label),
+        };
+        pen.text(&fitted(&y_label, look.em_px, look.weight, most), (MARGIN, baseline + 26.0), look)
     }
 
     fn draw_axes<B: DrawingBackend>(
@@ -264,8 +279,12 @@ impl LineChart {
         if plot.foot == Foot::Cut {
             // The mark of an axis that does not start at zero.
             let cut = LineLook { width_px: 1.25, colour: colours.text_3, alpha: 1.0 };
-            let (x, y) = (plot.left - 10.0, plot.bottom - 2.0);
-            pen.line(&[(x, y + 3.0), (x + 2.5, y - 2.0), (x + 5.0, y + 3.0), (x + 7.5, y - 2.0)], cut)?;
+            let (x, y) = (plot.left + 0.5, plot.bottom);
+            pen.line(&[(x, y), (x, y - 6.0)], cut)?;
+            pen.line(&[(x, y - 10.0), (x, y - 16.0)], cut)?;
+            for y in [y - 6.0, y - 10.0] {
+                pen.line(&[(x - 4.0, y + 1.5), (x + 4.0, y - 1.5)], cut)?;
+            }
         }
         let most = (((plot.right - plot.left) / 90.0) as usize).clamp(3, 10);
         let name_left = plot.right - width(&self.x_label, TICK_EM, Weight::Regular);
@@ -289,19 +308,19 @@ impl LineChart {
         series: &Series,
     ) -> Result<(), ReportError> {
         let colour = self.theme.series(series.colour);
-        let solid = LineLook { width_px: 1.75, colour, alpha: 1.0 };
+        let solid = LineLook { width_px: 1.5, colour, alpha: 1.0 };
         let count = series.points.len();
         for piece in series.pieces() {
             let points: Vec<(f64, f64)> = piece.into_iter().map(|point| plot.at(point)).collect();
             match series.stroke {
                 Stroke::Solid => pen.line(&points, solid)?,
                 Stroke::Dashed => pen.dashes(&points, (6.0, 4.5), solid)?,
-                Stroke::Faint => pen.line(&points, LineLook { width_px: 1.0, alpha: 0.3, ..solid })?,
+                Stroke::Faint => pen.line(&points, LineLook { width_px: 1.0, alpha: self.faint(), ..solid })?,
             }
             let marked = match series.stroke {
                 // Few measurements are shown one by one; a single point has no line at all.
                 Stroke::Dashed => count <= 40 || points.len() == 1,
-                Stroke::Solid => points.len() == 1,
+                Stroke::Solid => count <= 12 || points.len() == 1,
                 Stroke::Faint => false,
             };
             if marked {
@@ -312,6 +331,14 @@ impl LineChart {
             }
         }
         Ok(())
+    }
+
+    /// How much of a faint line shows: dark surroundings swallow more.
+    fn faint(&self) -> f64 {
+        match self.theme {
+            Theme::Light => 0.3,
+            Theme::Dark => 0.4,
+        }
     }
 
     fn draw_labels<B: DrawingBackend>(
@@ -328,36 +355,38 @@ impl LineChart {
         for (label, centre) in labels.iter().zip(centres) {
             let colour = self.theme.series(label.series.colour);
             let end = plot.at(label.end);
-            let first = if label.series.remark.is_empty() { centre + 4.0 } else { centre - 3.0 };
-            // The key repeats the line's dash, so that colour never stands alone; a hairline ties it to the end.
+            let first = if label.remark.is_empty() { centre + 4.0 } else { centre - 3.0 };
+            // The key repeats the line's dash, so that colour never stands alone; a hairline ties it to a near end.
             let key_y = first - 4.0;
-            let tie = LineLook { width_px: 0.75, colour, alpha: 0.6 };
-            pen.line(&[(end.0 + 5.0, end.1), (plot.right + 10.0, key_y)], tie)?;
-            let key = LineLook { width_px: 1.75, colour, alpha: 1.0 };
+            if plot.right - end.0 < 30.0 {
+                let tie = LineLook { width_px: 0.75, colour, alpha: 0.6 };
+                pen.line(&[(end.0 + 5.0, end.1), (plot.right + 10.0, key_y)], tie)?;
+            }
+            let key = LineLook { width_px: 1.5, colour, alpha: 1.0 };
             let points = [(plot.right + 10.0, key_y), (plot.right + 28.0, key_y)];
             match label.series.stroke {
                 Stroke::Solid => pen.line(&points, key)?,
                 Stroke::Dashed => pen.dashes(&points, (4.5, 3.0), key)?,
-                Stroke::Faint => pen.line(&points, LineLook { width_px: 1.0, alpha: 0.3, ..key })?,
+                Stroke::Faint => pen.line(&points, LineLook { width_px: 1.0, alpha: self.faint(), ..key })?,
             }
             pen.disc(end, 3.25, colours.background)?;
             pen.disc(end, 2.75, colour)?;
             let name =
                 TextLook { em_px: LABEL_EM, weight: Weight::Regular, colour: colours.text_2, align: Align::Left };
-            pen.text(&label.series.label, (text_x, first), name)?;
-            let value_x = text_x + width(&label.series.label, LABEL_EM, Weight::Regular) + 6.0;
+            pen.text(&label.name, (text_x, first), name)?;
+            let value_x = text_x + width(&label.name, LABEL_EM, Weight::Regular) + 6.0;
             let value = TextLook { weight: Weight::SemiBold, colour: colours.text_1, ..name };
             pen.text(&label.value, (value_x, first), value)?;
             let remark = TextLook { em_px: TICK_EM, colour: colours.text_3, ..name };
-            pen.text(&label.series.remark, (text_x, first + 15.0), remark)?;
+            pen.text(&label.remark, (text_x, first + 15.0), remark)?;
         }
         Ok(())
     }
 }
 
-/// Digits that tell a hundredth of the height apart, at least two.
+/// Digits that tell a thousandth of the height apart, at least two.
 pub(crate) fn value_decimals(range: &Range) -> usize {
-    (2.0 - (range.high - range.low).log10().floor()).clamp(2.0, 6.0) as usize
+    (3.0 - (range.high - range.low).log10().floor()).clamp(2.0, 6.0) as usize
 }
 
 fn escaped(text: &str) -> String {

@@ -9,6 +9,29 @@ use crate::palette::Theme;
 use crate::series::{Series, Stroke, smoothed, usual_spacing};
 use crate::ticks::number;
 
+/// The weight of the debiased moving average over training loss.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Smoothing {
+    /// 0.9 for short runs; for long ones, the weight that averages over about a fiftieth of the points.
+    #[default]
+    Auto,
+    /// This weight, in [0, 1).
+    Weight(f64),
+    /// The raw values only.
+    Off,
+}
+
+impl Smoothing {
+    /// The weight for that many points; `None` when there is no smoothing.
+    fn weight(self, points: usize) -> Option<f64> {
+        match self {
+            Self::Auto => Some(1.0 - 1.0 / (points as f64 / 50.0).max(10.0)),
+            Self::Weight(weight) => Some(weight).filter(|weight| *weight > 0.0),
+            Self::Off => None,
+        }
+    }
+}
+
 /// What a loss chart shows. Points are `(step, loss in nats per token)` in ascending step; a loss that is not finite is a gap.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LossChart<'a> {
@@ -20,8 +43,8 @@ pub struct LossChart<'a> {
     pub train: &'a [(f64, f64)],
     /// Validation loss; may be empty.
     pub eval: &'a [(f64, f64)],
-    /// Weight of the debiased moving average over training loss, in [0, 1); 0 draws the raw values only.
-    pub smoothing: f64,
+    /// How training loss is smoothed; the chart names the weight.
+    pub smoothing: Smoothing,
     /// Linear or logarithmic height.
     pub y_scale: YScale,
     /// Light or dark.
@@ -37,7 +60,7 @@ impl Default for LossChart<'_> {
             subtitle: "",
             train: &[],
             eval: &[],
-            smoothing: 0.9,
+            smoothing: Smoothing::Auto,
             y_scale: YScale::default(),
             theme: Theme::default(),
             size: Size::default(),
@@ -61,12 +84,12 @@ impl LossChart<'_> {
             gap_x,
         };
         let mut series = Vec::new();
-        if self.smoothing > 0.0 {
+        if let Some(weight) = self.smoothing.weight(self.train.len()) {
             series.push(raw.clone());
             series.push(Series {
                 label: "train".into(),
-                remark: format!("smoothed, weight {}", number(self.smoothing, 2)),
-                points: smoothed(self.train, self.smoothing),
+                remark: format!("smoothed, weight {}", number(weight, if weight > 0.99 { 4 } else { 2 })),
+                points: smoothed(self.train, weight),
                 stroke: Stroke::Solid,
                 ..raw
             });
@@ -122,7 +145,7 @@ pub fn loss_chart(spec: &LossChart<'_>, path_png: &Path, path_svg: &Path) -> Res
 
 #[cfg(test)]
 mod tests {
-    use super::{LossChart, loss_chart};
+    use super::{LossChart, Smoothing, loss_chart};
     use crate::error::ReportError;
     use crate::series::Stroke;
 
@@ -135,9 +158,16 @@ mod tests {
         let strokes: Vec<Stroke> = chart.series.iter().map(|series| series.stroke).collect();
         assert_eq!(strokes, [Stroke::Faint, Stroke::Solid, Stroke::Dashed]);
         assert_eq!(chart.series[1].remark, "smoothed, weight 0.90");
-        assert_eq!(chart.series[2].remark, "best 1.50 at step 20");
-        let raw = LossChart { train: &TRAIN, smoothing: 0.0, ..LossChart::default() }.chart();
+        assert_eq!(chart.series[2].remark, "best 1.500 at step 20");
+        let raw = LossChart { train: &TRAIN, smoothing: Smoothing::Off, ..LossChart::default() }.chart();
         assert_eq!((raw.series[0].stroke, raw.series[0].points.as_slice()), (Stroke::Solid, TRAIN.as_slice()));
+    }
+
+    #[test]
+    fn long_runs_are_smoothed_more() {
+        assert_eq!(Smoothing::Auto.weight(300), Some(0.9));
+        assert_eq!(Smoothing::Auto.weight(10_000), Some(0.995));
+        assert_eq!(Smoothing::Weight(0.0).weight(300), None);
     }
 
     #[test]
