@@ -3,9 +3,19 @@
 //! No files of ours (run folders, data sets) and no clock: those belong to tb-worker and tb-data. Randomness comes
 //! from `tb_core::random`, so every result is a function of its arguments.
 
+pub mod checkpoint;
+pub mod decoder;
 pub mod error;
+pub mod generate;
+pub mod lora;
 pub mod ops;
 pub mod optim;
 pub mod random;
+mod weights;
 
+pub use decoder::{
+    AdapterSwitch, AdapterUse, Batch, Checkpointing, Decoder, DecoderConfig, ParameterCounts, Pass, Row,
+};
 pub use error::{Error, Result};
+pub use generate::{Finish, Flow, Generated, GenerationConfig, generate};
+pub use lora::{LoraConfig, LoraInit, ScalingRule, TargetModules};

@@ -1,0 +1,186 @@
+//! The causal decoder of every supported family: loading, passes over a batch, adapters, saving. The layers are in the files of `decoder/`; generation is in `generate.rs`.
+
+mod adapter;
+mod attention;
+pub mod batch;
+mod block;
+pub mod config;
+pub mod families;
+mod linear;
+mod mlp;
+pub(crate) mod model;
+pub(crate) mod param;
+mod recompute;
+mod rope;
+
+pub use adapter::{AdapterSwitch, AdapterUse, ParameterCounts};
+pub use batch::{Batch, IGNORED, Row};
+pub use config::{Bias, DecoderConfig, HeadKind, RopeScaling};
+pub use families::Family;
+pub use recompute::Checkpointing;
+
+pub(crate) use attention::Rotation;
+pub(crate) use linear::Context;
+
+use crate::lora::LoraConfig;
+use crate::ops::cross_entropy;
+use crate::ops::linear::frozen_linear;
+use crate::weights::Weights;
+use crate::{Error, Result};
+use candle_core::{DType, Device, Tensor};
+use model::Model;
+use param::{Builder, Source};
+use std::path::Path;
+
+/// A causal language model of the Llama or Qwen2 layout, with at most one adapter.
+pub struct Decoder {
+    config: DecoderConfig,
+    dtype: DType,
+    device: Device,
+    model: Model,
+    lora: Option<LoraConfig>,
+    adapter: AdapterSwitch,
+    checkpointing: Checkpointing,
+}
+
+/// What a pass is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// Dropout is on; its mask is a function of these numbers and the layer.
+    Train {
+        /// Seed of the run.
+        seed: u64,
+        /// Optimiser step.
+        step: u64,
+        /// Micro-batch within the step.
+        micro: u32,
+    },
+    /// Dropout is off.
+    Eval,
+}
+
+impl Decoder {
+    /// Loads a Hugging Face folder with frozen weights in `dtype` (f32 or bf16). Nothing is read before `config.json` is accepted.
+    ///
+    /// Errors name the file, and the field or tensor in it.
+    pub fn load(dir: &Path, dtype: DType, device: &Device) -> Result<Self> {
+        let config = DecoderConfig::read(dir)?;
+        check_dtype(dtype)?;
+        let weights = Weights::open_dir(dir)?;
+        Self::build(config, Source::Checkpoint(&weights), dtype, device)
+    }
+
+    /// A random f32 model with every weight trainable: matrices N(0, std) keyed by name and seed, norms 1, biases 0.
+    pub fn init(config: DecoderConfig, seed: u64, std: f64, device: &Device) -> Result<Self> {
+        if !std.is_finite() || std < 0.0 {
+            return Err(Error::value("init", format!("the standard deviation {std} must be a number from 0")));
+        }
+        Self::build(config, Source::Random { seed, std }, DType::F32, device)
+    }
+
+    fn build(config: DecoderConfig, source: Source<'_>, dtype: DType, device: &Device) -> Result<Self> {
+        let model = Model::build(&Builder { source, dtype, device }, &config)?;
+        Ok(Self {
+            config,
+            dtype,
+            device: device.clone(),
+            model,
+            lora: None,
+            adapter: AdapterSwitch::On,
+            checkpointing: Checkpointing::Off,
+        })
+    }
+
+    /// The shape of the model.
+    #[must_use]
+    pub fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// Where the weights lie.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The dtype of the base weights and of the activations.
+    #[must_use]
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Chooses what training keeps for the backward pass; loss and gradients are the same bits either way.
+    pub fn set_checkpointing(&mut self, checkpointing: Checkpointing) {
+        self.checkpointing = checkpointing;
+    }
+
+    pub(crate) fn model(&self) -> &Model {
+        &self.model
+    }
+
+    pub(crate) fn context(&self, pass: Pass) -> Context {
+        Context { pass, adapter: self.adapter }
+    }
+
+    /// Hidden states after the final norm, (B, T, C) in the model's dtype. Rows are meaningful up to their length.
+    pub fn hidden(&self, batch: &Batch, pass: Pass) -> Result<Tensor> {
+        batch.check(self.config.vocab_size)?;
+        let checkpointing = match pass {
+            Pass::Train { .. } => self.checkpointing,
+            Pass::Eval => Checkpointing::Off,
+        };
+        self.model.hidden(batch, self.context(pass), checkpointing)
+    }
+
+    /// Sum of the negative log-likelihoods (nats) of the supervised targets, () f32; zero where there is none.
+    ///
+    /// To train, divide by the supervised tokens of the whole accumulated batch before the backward pass.
+    pub fn loss(&self, batch: &Batch, pass: Pass) -> Result<Tensor> {
+        let targets = batch.targets(self.config.vocab_size)?;
+        if targets.ids.is_empty() {
+            return Ok(Tensor::zeros((), DType::F32, &self.device)?);
+        }
+        let hidden = self.supervised(batch, &targets, pass)?; // (N, C)
+        let head = self.model.head();
+        cross_entropy::linear_cross_entropy(&hidden, head.tensor(), &targets.ids, head.grad())
+    }
+
+    /// Log-probability (nats) of every supervised target, per row in order of position; no gradient.
+    pub fn token_logprobs(&self, batch: &Batch) -> Result<Vec<Vec<f32>>> {
+        let targets = batch.targets(self.config.vocab_size)?;
+        let mut all = if targets.ids.is_empty() {
+            Vec::new()
+        } else {
+            let hidden = self.supervised(batch, &targets, Pass::Eval)?.detach();
+            cross_entropy::token_logprobs(&hidden, self.model.head().tensor(), &targets.ids)?
+        }
+        .into_iter();
+        Ok(targets.per_row.iter().map(|n| all.by_ref().take(*n).collect()).collect())
+    }
+
+    /// Logits at every position, (B, T, V) f32. For tests and inspection: training never forms them.
+    pub fn logits(&self, batch: &Batch) -> Result<Tensor> {
+        self.project(&self.hidden(batch, Pass::Eval)?.detach())
+    }
+
+    /// Logits (..., V) f32 of final hidden states (..., C).
+    pub(crate) fn project(&self, hidden: &Tensor) -> Result<Tensor> {
+        let head = self.model.head().tensor().detach();
+        Ok(frozen_linear(hidden, &head, None)?.to_dtype(DType::F32)?)
+    }
+
+    /// Hidden states that predict a target, (N, C).
+    fn supervised(&self, batch: &Batch, targets: &batch::Targets, pass: Pass) -> Result<Tensor> {
+        let hidden = self.hidden(batch, pass)?;
+        let flat = hidden.reshape((batch.rows * batch.width, self.config.hidden_size))?; // (B*T, C)
+        let positions = Tensor::new(targets.positions.as_slice(), &self.device)?;
+        Ok(flat.index_select(&positions, 0)?)
+    }
+}
+
+fn check_dtype(dtype: DType) -> Result<()> {
+    match dtype {
+        DType::F32 | DType::BF16 => Ok(()),
+        other => Err(Error::value("load", format!("weights are computed in f32 or bf16, not {other:?}"))),
+    }
+}

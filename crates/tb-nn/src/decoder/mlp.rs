@@ -1,0 +1,41 @@
+//! The gated feed-forward layer of one block: down(silu(gate(x)) * up(x)). The activation is in `ops::swiglu`.
+
+use super::config::DecoderConfig;
+use super::linear::{Context, Linear};
+use super::param::Builder;
+use crate::Result;
+use crate::ops::swiglu::swiglu;
+use candle_core::Tensor;
+
+/// gate, up and down of one block.
+#[derive(Clone, Debug)]
+pub(crate) struct Mlp {
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+}
+
+impl Mlp {
+    pub(crate) fn build(b: &Builder<'_>, config: &DecoderConfig, path: &str) -> Result<Self> {
+        let (c, f, bias) = (config.hidden_size, config.intermediate_size, config.mlp_bias);
+        Ok(Self {
+            gate: Linear::build(b, format!("{path}.gate_proj"), (f, c), bias)?,
+            up: Linear::build(b, format!("{path}.up_proj"), (f, c), bias)?,
+            down: Linear::build(b, format!("{path}.down_proj"), (c, f), bias)?,
+        })
+    }
+
+    /// x (..., C) to (..., C).
+    pub(crate) fn forward(&self, x: &Tensor, ctx: Context) -> Result<Tensor> {
+        let gated = swiglu(&self.gate.forward(x, ctx)?, &self.up.forward(x, ctx)?)?; // (..., F)
+        self.down.forward(&gated, ctx)
+    }
+
+    pub(crate) fn linears(&self) -> [&Linear; 3] {
+        [&self.gate, &self.up, &self.down]
+    }
+
+    pub(crate) fn linears_mut(&mut self) -> [&mut Linear; 3] {
+        [&mut self.gate, &mut self.up, &mut self.down]
+    }
+}

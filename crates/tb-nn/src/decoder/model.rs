@@ -1,0 +1,97 @@
+//! The stack: embedding, blocks, final norm, output layer, with the checkpoint's names. Passes over a batch are here; files and adapters are in `decoder.rs`.
+
+use super::attention::Rotation;
+use super::batch::Batch;
+use super::block::{Block, Norm};
+use super::config::{DecoderConfig, HeadKind};
+use super::linear::{Context, Linear};
+use super::param::{Builder, Parameter};
+use super::recompute::{Checkpointing, recomputed};
+use super::rope::RopeTable;
+use crate::Result;
+use crate::ops::embedding::embedding;
+use crate::ops::rope::Positions;
+use candle_core::Tensor;
+use std::sync::Arc;
+
+pub(crate) const EMBEDDING: &str = "model.embed_tokens";
+pub(crate) const HEAD: &str = "lm_head";
+
+/// All weights of a decoder.
+pub(crate) struct Model {
+    pub(crate) embedding: Parameter,
+    pub(crate) blocks: Vec<Arc<Block>>,
+    pub(crate) norm: Norm,
+    /// `None` where the embedding is the output layer.
+    head: Option<Parameter>,
+    pub(crate) rope: Arc<RopeTable>,
+}
+
+impl Model {
+    pub(crate) fn build(b: &Builder<'_>, config: &DecoderConfig) -> Result<Self> {
+        let shape = (config.vocab_size, config.hidden_size);
+        Ok(Self {
+            embedding: b.matrix(&format!("{EMBEDDING}.weight"), shape)?,
+            blocks: (0..config.num_hidden_layers)
+                .map(|layer| Block::build(b, config, layer).map(Arc::new))
+                .collect::<Result<_>>()?,
+            norm: Norm::build(b, config, "model.norm")?,
+            head: match config.head {
+                HeadKind::Tied => None,
+                HeadKind::Untied => Some(b.matrix(&format!("{HEAD}.weight"), shape)?),
+            },
+            rope: Arc::new(RopeTable::new(config, b.device)?),
+        })
+    }
+
+    /// The output layer's weight (V, C).
+    pub(crate) fn head(&self) -> &Parameter {
+        self.head.as_ref().unwrap_or(&self.embedding)
+    }
+
+    /// Embedded ids, (B, T, C).
+    pub(crate) fn embed(&self, ids: &[u32], rows: usize, width: usize) -> Result<Tensor> {
+        let flat = embedding(ids, self.embedding.tensor(), self.embedding.grad())?; // (B*T, C)
+        let c = flat.dim(1)?;
+        Ok(flat.reshape((rows, width, c))?)
+    }
+
+    /// Hidden states after the final norm, (B, T, C).
+    pub(crate) fn hidden(&self, batch: &Batch, ctx: Context, checkpointing: Checkpointing) -> Result<Tensor> {
+        let mut x = self.embed(&batch.ids, batch.rows, batch.width)?;
+        let (cos, sin) = self.rope.upto(batch.width)?;
+        let positions = Positions::From(0);
+        let lengths = batch.lengths.iter().any(|n| *n != batch.width).then_some(batch.lengths.as_slice());
+        for block in &self.blocks {
+            x = match checkpointing {
+                Checkpointing::Off => {
+                    let rotation = Rotation { cos: &cos, sin: &sin, positions: &positions };
+                    block.forward(&x, &rotation, lengths, ctx)?
+                }
+                Checkpointing::PerBlock => recomputed(block, &x, (&cos, &sin), lengths, ctx)?,
+            };
+        }
+        self.norm.forward(&x)
+    }
+
+    /// Every linear that can carry an adapter, in layer order.
+    pub(crate) fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.blocks.iter().flat_map(|b| b.linears())
+    }
+
+    /// (checkpoint name, parameter) of everything, in layer order.
+    pub(crate) fn parameters(&self) -> Vec<(String, &Parameter)> {
+        let mut all = vec![(format!("{EMBEDDING}.weight"), &self.embedding)];
+        for block in &self.blocks {
+            all.push((block.input_norm.name.clone(), &block.input_norm.weight));
+            all.extend(block.attention.linears().into_iter().flat_map(Linear::parameters));
+            all.push((block.post_norm.name.clone(), &block.post_norm.weight));
+            all.extend(block.linears().skip(4).flat_map(Linear::parameters));
+        }
+        all.push((self.norm.name.clone(), &self.norm.weight));
+        if let Some(head) = &self.head {
+            all.push((format!("{HEAD}.weight"), head));
+        }
+        all
+    }
+}

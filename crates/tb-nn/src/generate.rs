@@ -1,0 +1,250 @@
+//! Generation: prefill, batched decode of ragged rows with a key/value cache per row, end tokens. The choice of a token is in `generate/sampler.rs`.
+
+mod cache;
+mod sampler;
+
+use crate::checkpoint::read_json;
+use crate::decoder::config::token_ids;
+use crate::decoder::{Batch, Decoder};
+use crate::{Error, Result};
+use cache::RowCache;
+use candle_core::Tensor;
+use std::path::Path;
+
+/// How answers are made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GenerationConfig {
+    /// Most tokens per answer.
+    pub max_new_tokens: usize,
+    /// 0 takes the likeliest token; above 0 divides the logits before sampling.
+    pub temperature: f64,
+    /// Sampling keeps the likeliest tokens that together reach this probability; 1 keeps all.
+    pub top_p: f64,
+    /// Sampling keeps this many of the likeliest tokens; 0 keeps all.
+    pub top_k: usize,
+    /// Same seed, same prompts: same answers.
+    pub seed: u64,
+    /// Tokens that end an answer.
+    pub eos_token_ids: Vec<u32>,
+}
+
+impl Default for GenerationConfig {
+    /// Greedy, at most 256 tokens, no end token.
+    fn default() -> Self {
+        Self { max_new_tokens: 256, temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0, eos_token_ids: Vec::new() }
+    }
+}
+
+impl GenerationConfig {
+    /// The default with the end tokens of `generation_config.json` in `dir`; if that file or its field is absent, of `config.json`.
+    pub fn read(dir: &Path) -> Result<Self> {
+        let generation = dir.join("generation_config.json");
+        let files = [generation.is_file().then_some(generation), Some(dir.join("config.json"))];
+        let mut config = Self::default();
+        for path in files.into_iter().flatten() {
+            let value = read_json(&path)?;
+            config.eos_token_ids = token_ids(value.get("eos_token_id"))
+                .ok_or_else(|| Error::file(&path, "`eos_token_id` must be a token id or a list of them"))?;
+            if !config.eos_token_ids.is_empty() {
+                break;
+            }
+        }
+        Ok(config)
+    }
+
+    /// Refuses values outside their range, by name.
+    pub fn check(&self) -> Result<()> {
+        if !self.temperature.is_finite() || self.temperature < 0.0 {
+            return Err(Error::config("temperature", format!("{} must be a number from 0", self.temperature)));
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return Err(Error::config("top_p", format!("{} must be above 0 and at most 1", self.top_p)));
+        }
+        Ok(())
+    }
+}
+
+/// The listener's answer to a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on with this row.
+    Continue,
+    /// End this row here.
+    Stop,
+}
+
+/// Why a row ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// The model gave an end token.
+    Eos,
+    /// `max_new_tokens` were made.
+    Length,
+    /// The listener stopped it.
+    Stopped,
+}
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Generated {
+    /// New tokens, without the prompt and without the end token.
+    pub ids: Vec<u32>,
+    /// Why it ended.
+    pub finish: Finish,
+}
+
+/// Most positions that one prefill computes at once.
+const PREFILL_TOKENS: usize = 16_384;
+
+/// Answers every prompt; `on_token(row, id)` hears each new token (not the end token) as it is made.
+///
+/// Rows are decoded together and leave the batch as they end. Sampling is keyed by (seed, position, row). Errors: an empty prompt,
+/// a token outside the vocabulary, a setting out of range, logits that are not finite.
+pub fn generate(
+    decoder: &Decoder,
+    prompts: &[Vec<u32>],
+    config: &GenerationConfig,
+    on_token: &mut dyn FnMut(usize, u32) -> Flow,
+) -> Result<Vec<Generated>> {
+    config.check()?;
+    if let Some(row) = prompts.iter().position(Vec::is_empty) {
+        return Err(Error::value("generate", format!("prompt {row} has no tokens")));
+    }
+    let mut done: Vec<Generated> =
+        prompts.iter().map(|_| Generated { ids: Vec::new(), finish: Finish::Length }).collect();
+    if config.max_new_tokens == 0 || prompts.is_empty() {
+        return Ok(done);
+    }
+    let vocab = decoder.config().vocab_size;
+    let mut live: Vec<Live> = Vec::with_capacity(prompts.len());
+    let mut next: Vec<u32> = Vec::with_capacity(prompts.len());
+    for rows in prefill_groups(prompts) {
+        let batch = Batch::from_ids(&prompts[rows.clone()], 0)?;
+        let mut caches: Vec<RowCache> =
+            rows.clone().map(|row| RowCache::new(decoder.config(), prompts[row].len())).collect();
+        let logits = cache::prefill(decoder, &batch, &mut caches)?; // (rows, V)
+        let at: Vec<(usize, usize)> = rows.clone().map(|row| (row, prompts[row].len())).collect();
+        next.extend(choose(&logits, vocab, &at, config)?);
+        live.extend(rows.zip(caches).map(|(row, cache)| Live { row, cache }));
+    }
+    loop {
+        let mut keep = Vec::with_capacity(live.len());
+        for (row, id) in live.iter().map(|l| l.row).zip(&next) {
+            keep.push(accept(&mut done[row], row, *id, config, on_token));
+        }
+        let mut kept = keep.iter();
+        next.retain(|_| kept.next().copied().unwrap_or(false));
+        let mut kept = keep.iter();
+        live.retain(|_| kept.next().copied().unwrap_or(false));
+        if live.is_empty() {
+            return Ok(done);
+        }
+        let at: Vec<(usize, usize)> = live.iter().map(|l| (l.row, l.cache.tokens() + 1)).collect();
+        let mut caches: Vec<&mut RowCache> = live.iter_mut().map(|l| &mut l.cache).collect();
+        let logits = cache::decode(decoder, &next, &mut caches)?; // (rows, V)
+        next = choose(&logits, vocab, &at, config)?;
+    }
+}
+
+struct Live {
+    row: usize,
+    cache: RowCache,
+}
+
+/// Takes a token into a row; whether the row goes on.
+fn accept(
+    answer: &mut Generated,
+    row: usize,
+    id: u32,
+    config: &GenerationConfig,
+    on_token: &mut dyn FnMut(usize, u32) -> Flow,
+) -> bool {
+    if config.eos_token_ids.contains(&id) {
+        answer.finish = Finish::Eos;
+        return false;
+    }
+    answer.ids.push(id);
+    match on_token(row, id) {
+        Flow::Stop => {
+            answer.finish = Finish::Stopped;
+            false
+        }
+        Flow::Continue => answer.ids.len() < config.max_new_tokens,
+    }
+}
+
+/// The next token of each row, from logits (rows, V); `at` is (row, position of the new token).
+fn choose(logits: &Tensor, vocab: usize, at: &[(usize, usize)], config: &GenerationConfig) -> Result<Vec<u32>> {
+    let values = logits.flatten_all()?.to_vec1::<f32>()?;
+    values
+        .chunks_exact(vocab)
+        .zip(at)
+        .map(|(logits, (row, position))| sampler::choose(logits, config, *row, *position))
+        .collect()
+}
+
+/// Neighbouring prompts whose padded size stays within bounds.
+fn prefill_groups(prompts: &[Vec<u32>]) -> Vec<std::ops::Range<usize>> {
+    let mut groups = Vec::new();
+    let (mut start, mut width) = (0, 0);
+    for (row, prompt) in prompts.iter().enumerate() {
+        let wider = width.max(prompt.len());
+        if row > start && wider * (row + 1 - start) > PREFILL_TOKENS {
+            groups.push(start..row);
+            (start, width) = (row, prompt.len());
+        } else {
+            width = wider;
+        }
+    }
+    groups.push(start..prompts.len());
+    groups
+}
+
+/// Logits of the token after each row, (B, V), through the cache one token at a time: what generation sees. For tests.
+///
+/// The first `prefilled` tokens of each row go in at once; every row must be longer.
+pub fn cached_logits(decoder: &Decoder, rows: &[Vec<u32>], prefilled: usize) -> Result<Tensor> {
+    let start: Vec<Vec<u32>> = rows.iter().map(|ids| ids.iter().copied().take(prefilled).collect()).collect();
+    let batch = Batch::from_ids(&start, 0)?;
+    let mut caches: Vec<RowCache> = start.iter().map(|ids| RowCache::new(decoder.config(), ids.len())).collect();
+    let first = cache::prefill(decoder, &batch, &mut caches)?;
+    let mut last: Vec<Tensor> = (0..rows.len()).map(|r| first.narrow(0, r, 1)).collect::<candle_core::Result<_>>()?;
+    let longest = rows.iter().map(Vec::len).max().unwrap_or(0);
+    for t in prefilled..longest {
+        let live: Vec<usize> = (0..rows.len()).filter(|r| rows[*r].len() > t).collect();
+        let ids: Vec<u32> = live.iter().map(|r| rows[*r][t]).collect();
+        let mut held: Vec<&mut RowCache> =
+            caches.iter_mut().enumerate().filter(|(r, _)| live.contains(r)).map(|(_, c)| c).collect();
+        let logits = cache::decode(decoder, &ids, &mut held)?;
+        for (i, r) in live.iter().enumerate() {
+            last[*r] = logits.narrow(0, i, 1)?;
+        }
+    }
+    Ok(Tensor::cat(&last, 0)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prompts_are_grouped_by_their_padded_size() {
+        let prompts = |lengths: &[usize]| -> Vec<Vec<u32>> { lengths.iter().map(|n| vec![1; *n]).collect() };
+        assert_eq!(prefill_groups(&prompts(&[5, 9])), [0..2]);
+        assert_eq!(prefill_groups(&prompts(&[9000, 9000, 10])), [0..1, 1..2, 2..3]);
+        assert_eq!(prefill_groups(&prompts(&[20_000])), [0..1]);
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        let bad = |change: fn(&mut GenerationConfig)| {
+            let mut c = GenerationConfig::default();
+            change(&mut c);
+            c.check().unwrap_err().to_string()
+        };
+        assert!(bad(|c| c.temperature = -1.0).contains("temperature"));
+        assert!(bad(|c| c.temperature = f64::NAN).contains("temperature"));
+        assert!(bad(|c| c.top_p = 0.0).contains("top_p"));
+        assert!(bad(|c| c.top_p = f64::NAN).contains("top_p"));
+    }
+}

@@ -1,0 +1,234 @@
+//! Weights of a model folder: single or sharded safetensors, memory-mapped, each tensor copied once and cast on the way. Names and shapes are the decoder's.
+
+use crate::checkpoint::{read_json, read_problem};
+use crate::{Error, Result};
+use candle_core::{DType, Device, Shape, Tensor};
+use half::{bf16, f16};
+use memmap2::Mmap;
+use rayon::prelude::*;
+use safetensors::{Dtype, SafeTensors, tensor::Metadata, tensor::TensorInfo};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// The mapped files of one checkpoint; nothing is copied until a tensor is asked for.
+pub(crate) struct Weights {
+    files: Vec<MappedFile>,
+    /// Name of each tensor to the file that holds it.
+    place: BTreeMap<String, usize>,
+    /// Where a missing tensor was looked for.
+    origin: PathBuf,
+}
+
+struct MappedFile {
+    path: PathBuf,
+    map: Mmap,
+    data_start: usize,
+    metadata: Metadata,
+}
+
+impl Weights {
+    /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` names, in `dir`.
+    pub(crate) fn open_dir(dir: &Path) -> Result<Self> {
+        let single = dir.join(SINGLE);
+        let index = dir.join(INDEX);
+        if single.is_file() {
+            Self::open_file(&single)
+        } else if index.is_file() {
+            Self::open_sharded(dir, &index)
+        } else {
+            Err(no_weights(dir))
+        }
+    }
+
+    /// Opens one safetensors file.
+    pub(crate) fn open_file(path: &Path) -> Result<Self> {
+        let file = MappedFile::open(path)?;
+        let place = file.metadata.offset_keys().into_iter().map(|name| (name, 0)).collect();
+        Ok(Self { files: vec![file], place, origin: path.to_owned() })
+    }
+
+    fn open_sharded(dir: &Path, index: &Path) -> Result<Self> {
+        let value = read_json(index)?;
+        let map = value
+            .get("weight_map")
+            .and_then(|m| m.as_object())
+            .ok_or_else(|| Error::file(index, "has no table `weight_map`"))?;
+        let mut wanted = BTreeMap::new();
+        for (tensor, file) in map {
+            let name =
+                file.as_str().filter(|f| Path::new(f).file_name().is_some_and(|n| n == *f)).ok_or_else(|| {
+                    Error::file(index, format!("tensor `{tensor}`: {file} is not a file name in this folder"))
+                })?;
+            wanted.insert(tensor.clone(), name.to_owned());
+        }
+        let names: BTreeSet<&String> = wanted.values().collect();
+        let names: Vec<&String> = names.into_iter().collect();
+        let files = names
+            .iter()
+            .map(|name| {
+                let path = dir.join(name);
+                if path.is_file() {
+                    MappedFile::open(&path)
+                } else {
+                    Err(Error::file(path, format!("is missing, but {INDEX} names it: download the model again")))
+                }
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let mut place = BTreeMap::new();
+        for (tensor, name) in &wanted {
+            let at = names.binary_search(&name).expect("every shard is in the list made from the same table");
+            if files[at].metadata.info(tensor).is_none() {
+                return Err(Error::file(
+                    &files[at].path,
+                    format!("tensor `{tensor}` is missing, but {INDEX} says it is here"),
+                ));
+            }
+            place.insert(tensor.clone(), at);
+        }
+        Ok(Self { files, place, origin: index.to_owned() })
+    }
+
+    /// All tensor names, sorted.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.place.keys().map(String::as_str)
+    }
+
+    /// Where the tensors came from, for messages.
+    pub(crate) fn origin(&self) -> &Path {
+        &self.origin
+    }
+
+    /// The tensor `name`, checked against `shape` and cast to `dtype` (f32 or bf16) while it is copied.
+    pub(crate) fn tensor(&self, name: &str, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
+        let shape = shape.into();
+        let (file, info) = self.find(name)?;
+        if info.shape != shape.dims() {
+            return Err(Error::file(
+                &file.path,
+                format!(
+                    "tensor `{name}` has shape {:?}, but config.json asks for {:?}: the files do not belong together",
+                    info.shape,
+                    shape.dims()
+                ),
+            ));
+        }
+        let values = file.bytes(info);
+        let tensor = match (info.dtype, dtype) {
+            (Dtype::F32, DType::F32) => Tensor::from_vec(decode(values, f32::from_le_bytes), shape, device),
+            (Dtype::BF16, DType::F32) => {
+                Tensor::from_vec(decode(values, |b| bf16::from_le_bytes(b).to_f32()), shape, device)
+            }
+            (Dtype::F16, DType::F32) => {
+                Tensor::from_vec(decode(values, |b| f16::from_le_bytes(b).to_f32()), shape, device)
+            }
+            (Dtype::F32, DType::BF16) => {
+                Tensor::from_vec(decode(values, |b| bf16::from_f32(f32::from_le_bytes(b))), shape, device)
+            }
+            (Dtype::BF16, DType::BF16) => Tensor::from_vec(decode(values, bf16::from_le_bytes), shape, device),
+            (Dtype::F16, DType::BF16) => {
+                Tensor::from_vec(decode(values, |b| bf16::from_f32(f16::from_le_bytes(b).to_f32())), shape, device)
+            }
+            (Dtype::F32 | Dtype::BF16 | Dtype::F16, other) => {
+                return Err(Error::value("load", format!("weights are computed in f32 or bf16, not {other:?}")));
+            }
+            (other, _) => {
+                return Err(Error::file(
+                    &file.path,
+                    format!("tensor `{name}` is {other:?}; only F32, BF16 and F16 weights are supported"),
+                ));
+            }
+        };
+        Ok(tensor?)
+    }
+
+    /// The tensor `name` in the dtype and shape of the file.
+    pub(crate) fn tensor_as_stored(&self, name: &str, device: &Device) -> Result<Tensor> {
+        let (file, info) = self.find(name)?;
+        let (values, shape) = (file.bytes(info), info.shape.as_slice());
+        let tensor = match info.dtype {
+            Dtype::F32 => Tensor::from_vec(decode(values, f32::from_le_bytes), shape, device),
+            Dtype::BF16 => Tensor::from_vec(decode(values, bf16::from_le_bytes), shape, device),
+            Dtype::F16 => Tensor::from_vec(decode(values, f16::from_le_bytes), shape, device),
+            Dtype::U32 => Tensor::from_vec(decode(values, u32::from_le_bytes), shape, device),
+            Dtype::I64 => Tensor::from_vec(decode(values, i64::from_le_bytes), shape, device),
+            Dtype::U8 => Tensor::from_vec(values.to_vec(), shape, device),
+            other => {
+                return Err(Error::file(&file.path, format!("tensor `{name}` is {other:?}, which cannot be read")));
+            }
+        };
+        Ok(tensor?)
+    }
+
+    /// The shape of `name` as stored, if it exists.
+    pub(crate) fn shape_of(&self, name: &str) -> Option<&[usize]> {
+        let file = &self.files[*self.place.get(name)?];
+        file.metadata.info(name).map(|i| i.shape.as_slice())
+    }
+
+    fn find(&self, name: &str) -> Result<(&MappedFile, &TensorInfo)> {
+        let found = self.place.get(name).and_then(|at| {
+            let file = &self.files[*at];
+            file.metadata.info(name).map(|info| (file, info))
+        });
+        found.ok_or_else(|| Error::file(&self.origin, format!("tensor `{name}` is missing")))
+    }
+}
+
+impl MappedFile {
+    fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::file(path, read_problem(&e)))?;
+        let is_file = file.metadata().map_err(|e| Error::file(path, read_problem(&e)))?.is_file();
+        if !is_file {
+            return Err(Error::file(path, "is not a file"));
+        }
+        // SAFETY: the map is only read. A file cut by another process while it is read would fault: the same holds for
+        // every program that maps its weights, and no checkpoint of ours is ever rewritten in place (see checkpoint.rs).
+        let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::file(path, read_problem(&e)))?;
+        let (header_bytes, metadata) = SafeTensors::read_metadata(&map).map_err(|e| {
+            Error::file(
+                path,
+                format!("is damaged or incomplete, or not a safetensors file ({e}): download or copy it again"),
+            )
+        })?;
+        Ok(Self { path: path.to_owned(), data_start: 8 + header_bytes, map, metadata })
+    }
+
+    fn bytes(&self, info: &TensorInfo) -> &[u8] {
+        // Within the map: `read_metadata` has checked the offsets against the file's size.
+        &self.map[self.data_start + info.data_offsets.0..self.data_start + info.data_offsets.1]
+    }
+}
+
+/// Little-endian values of N bytes each, converted in parallel into their only copy.
+fn decode<const N: usize, T: Send>(bytes: &[u8], one: impl Fn([u8; N]) -> T + Sync) -> Vec<T> {
+    bytes
+        .par_chunks_exact(N)
+        .with_min_len(1 << 16)
+        .map(|b| one(b.try_into().expect("par_chunks_exact gives chunks of N bytes")))
+        .collect()
+}
+
+fn no_weights(dir: &Path) -> Error {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) => return Error::file(dir, read_problem(&e)),
+    };
+    let pickle = entries
+        .filter_map(|e| e.ok().map(|e| e.file_name().to_string_lossy().into_owned()))
+        .filter(|n| [".bin", ".pt", ".pth", ".ckpt"].iter().any(|end| n.ends_with(end)))
+        .min();
+    match pickle {
+        Some(name) => Error::file(
+            dir.join(name),
+            "is a pickle file, which can run any program when it is opened, so it is not read: convert the model to safetensors",
+        ),
+        None => Error::file(dir, format!("holds neither {SINGLE} nor {INDEX}")),
+    }
+}
+
+#[cfg(test)]
+mod tests;
