@@ -229,6 +229,3 @@ fn no_weights(dir: &Path) -> Error {
         None => Error::file(dir, format!("holds neither {SINGLE} nor {INDEX}")),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,74 @@
+//! The golden files and small comparisons that the tests share.
+
+use candle_core::{DType, Device, Tensor};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use tb_nn::checkpoint::{read_json, read_tensors};
+use tb_nn::{Batch, Decoder, Row};
+
+pub const MODELS: [&str; 3] = ["llama_tied", "llama_scaled", "qwen2"];
+
+pub fn folder(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/nn").join(name)
+}
+
+pub fn decoder(name: &str) -> Decoder {
+    Decoder::load(&folder(name), DType::F32, &Device::Cpu).unwrap()
+}
+
+pub fn tensors(name: &str) -> HashMap<String, Tensor> {
+    read_tensors(&folder(name).join("golden.safetensors"), &Device::Cpu).unwrap()
+}
+
+pub fn json(name: &str, file: &str) -> Value {
+    read_json(&folder(name).join(file)).unwrap()
+}
+
+pub fn ids(value: &Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as u32).collect()
+}
+
+/// The batch that `golden.safetensors` holds; without stored labels nothing is supervised.
+pub fn batch(golden: &HashMap<String, Tensor>) -> Batch {
+    let (rows, width) = golden["ids"].dims2().unwrap();
+    let whole = |name: &str| golden[name].flatten_all().unwrap().to_vec1::<i64>().unwrap();
+    let ids: Vec<u32> = whole("ids").into_iter().map(|v| v as u32).collect();
+    let labels = match golden.get("labels") {
+        Some(_) => whole("labels").into_iter().map(|v| v as i32).collect(),
+        None => vec![-100; ids.len()],
+    };
+    let lengths = whole("lengths").into_iter().map(|v| v as usize).collect();
+    Batch { ids, labels, lengths, rows, width }
+}
+
+pub fn floats(t: &Tensor) -> Vec<f32> {
+    t.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Largest absolute difference over the real positions of (B, T, V) logits.
+pub fn logit_difference(ours: &Tensor, theirs: &Tensor, lengths: &[usize]) -> f32 {
+    assert_eq!(ours.dims(), theirs.dims());
+    let (_, t, v) = ours.dims3().unwrap();
+    let (a, b) = (floats(ours), floats(theirs));
+    let real = |i: usize| i / v % t < lengths[i / v / t];
+    (0..a.len()).filter(|i| real(*i)).map(|i| (a[i] - b[i]).abs()).fold(0.0, nan_max)
+}
+
+pub fn max_difference(a: &Tensor, b: &Tensor) -> f32 {
+    assert_eq!(a.dims(), b.dims());
+    floats(a).iter().zip(floats(b)).map(|(x, y)| (x - y).abs()).fold(0.0, nan_max)
+}
+
+/// As `max`, but a NaN stays.
+pub fn nan_max(a: f32, b: f32) -> f32 {
+    if a >= b || a.is_nan() { a } else { b }
+}
+
+pub fn rows(value: &Value) -> Vec<Row> {
+    let one = |v: &Value| Row {
+        ids: ids(&v["ids"]),
+        labels: v["labels"].as_array().unwrap().iter().map(|l| l.as_i64().unwrap() as i32).collect(),
+    };
+    value.as_array().unwrap().iter().map(one).collect()
+}

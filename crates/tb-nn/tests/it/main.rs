@@ -1,0 +1,12 @@
+//! The decoder against transformers and PEFT (numbers in `tests/golden/nn/`), and against broken files.
+
+// Helpers outside #[test] functions fail the test that calls them; differences are printed for `--nocapture`.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod adapters;
+mod broken_files;
+mod golden;
+mod gradients;
+mod parity;
+mod pretrain;
+mod training;
