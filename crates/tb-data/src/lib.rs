@@ -1,4 +1,7 @@
-//! Rows from files to tokens: import, validation, splits, chat templates, tokenizers, the hub and the built-in sample.
-//! No database and no tensors.
+//! Data in, frozen rows out; tokenizers and chat templates; run folders on disk; the hub. No clock, no database, no tensors.
 
+pub mod error;
+pub mod files;
 pub mod sample;
+
+pub use error::{Error, Result};

@@ -1,0 +1,83 @@
+//! Replacing a file whole: a reader sees the old contents or the new, at any moment and after any crash.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use crate::error::{Error, Result};
+
+/// Writes `bytes` to `path` atomically: temporary file beside it, fsync, rename, fsync of the folder.
+///
+/// # Errors
+/// [`Error::Io`]; the old contents are then untouched and the temporary file is gone.
+pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<()> {
+    // The counter keeps threads of one process apart, the process id processes; it never reaches a result.
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let name =
+        path.file_name().ok_or_else(|| Error::BadName { text: path.display().to_string(), what: "file name" })?;
+    let temp = path.with_file_name(format!(
+        ".{}.{}-{}.tmp",
+        name.to_string_lossy(),
+        std::process::id(),
+        COUNTER.fetch_add(1, Ordering::Relaxed)
+    ));
+    let written = write_synced(&temp, bytes).and_then(|()| fs::rename(&temp, path).map_err(Error::io("write", path)));
+    if written.is_err() {
+        // Best effort: the error that counts is the first one.
+        let _ = fs::remove_file(&temp);
+    }
+    written?;
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
+        Some(_) | None => sync_dir(Path::new(".")),
+    }
+}
+
+/// Writes a new file and waits until it is on the disk.
+pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = File::create(path).map_err(Error::io("create", path))?;
+    file.write_all(bytes).map_err(Error::io("write", path))?;
+    file.sync_all().map_err(Error::io("flush", path))
+}
+
+/// Waits until the names in a folder are on the disk; nothing to do on Windows, where folders cannot be flushed.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn sync_dir(path: &Path) -> Result<()> {
+    if cfg!(windows) {
+        return Ok(());
+    }
+    let dir = File::open(path).map_err(Error::io("open", path))?;
+    dir.sync_all().map_err(Error::io("flush", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaces_whole_and_leaves_no_temporary_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        atomic_write(&path, b"old").unwrap();
+        atomic_write(&path, b"newer").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"newer");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failed_write_keeps_the_old_contents() {
+        let dir = tempfile::tempdir().unwrap();
+        // A folder of that name cannot be replaced by a file.
+        let path = dir.path().join("taken");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("kept"), b"x").unwrap();
+        assert!(matches!(atomic_write(&path, b"new"), Err(Error::Io { .. })));
+        assert_eq!(fs::read(path.join("kept")).unwrap(), b"x");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}
