@@ -1,1 +1,30 @@
-//! tb-db
+//! The database: rows in, domain types out, one file per table. No rules about what may follow what (tb-core, tb-api), no clock.
+//!
+//! Writes take `&mut Tx`, begun with [`Db::begin`] and ended with [`Tx::commit`]; dropping a [`Tx`] undoes it. Reads take
+//! anything that becomes a [`Source`]: `&Db` for what is committed, `&mut Tx` (`&mut *tx`) for what this transaction sees.
+
+pub mod ab_tests;
+pub mod audit;
+pub mod checkpoints;
+pub mod datasets;
+pub mod deployments;
+mod error;
+pub mod evaluations;
+pub mod events;
+pub mod feedback;
+pub mod ingest;
+pub mod jobs;
+pub mod lineage;
+pub mod metric_points;
+pub mod models;
+mod pool;
+mod row;
+mod statement;
+pub mod users;
+
+pub use error::{Error, Result};
+pub use pool::{Db, Source, Tx};
+pub use statement::Page;
+
+#[cfg(test)]
+mod tests;
