@@ -1,0 +1,183 @@
+//! The gradient certificate: proof before step 1 that every trainable tensor learns and no frozen one does.
+//!
+//! Fused operations without a backward pass drop gradients in silence while the loss still falls; this refuses such a run.
+
+use candle_core::Tensor;
+use candle_core::backprop::GradStore;
+use tb_core::ErrorCode;
+use tb_core::run_folder::Certificate;
+use tb_nn::decoder::{Batch, Pass, Row};
+use tb_nn::optim::Gradients;
+use tb_nn::optim::adamw::{AdamW, AdamWConfig};
+
+use crate::data::supervised;
+use crate::error::{Failure, Result};
+use crate::recipes::Recipe;
+
+/// Rows that the trial learns from.
+const ROWS: usize = 4;
+/// Step number of the trial's dropout masks; real steps count from 1.
+const TRIAL: u64 = 0;
+
+/// Measures the gradients on the longest rows, takes one trial step, measures again, and puts every weight back as it was.
+///
+/// # Errors
+/// A trainable tensor without a finite gradient, or a frozen one with one: the run must not start.
+pub fn certify(recipe: &dyn Recipe, seed: u64, rows: usize) -> Result<Certificate> {
+    let data = recipe.data();
+    let mut longest: Vec<&Row> = data.rows.iter().collect();
+    longest.sort_by_key(|r| std::cmp::Reverse((r.ids.len(), supervised(r))));
+    let chosen: Vec<Row> = longest.into_iter().take(rows.clamp(1, ROWS)).cloned().collect();
+    let batch = Batch::from_rows(&chosen, data.pad_id)?;
+
+    let trainable = recipe.decoder().trainable();
+    if trainable.is_empty() {
+        return Err(refused("no weight is trainable"));
+    }
+    let (before, frozen) = gradients(recipe, &batch, seed)?;
+    let mut certificate =
+        Certificate { with_gradient: 0, zero_as_expected: 0, after_one_step: 0, frozen_with_gradient: frozen };
+    if frozen > 0 {
+        return Err(refused(&format!("{frozen} frozen tensors received a gradient")));
+    }
+    let zero_b: std::collections::HashSet<String> = trainable
+        .iter()
+        .filter(|(name, _)| name.contains(".lora_B."))
+        .map(|(name, var)| Ok((name.replace(".lora_B.", ".lora_A."), is_zero(var.as_tensor())?)))
+        .collect::<Result<Vec<_>>>()?
+        .into_iter()
+        .filter_map(|(name, zero)| zero.then_some(name))
+        .collect();
+    for (name, gradient) in before.iter() {
+        match kind(gradient) {
+            Kind::NotFinite => return Err(not_finite(name)),
+            Kind::Some => certificate.with_gradient += 1,
+            // A's gradient is B^T times something: 0 while B is 0.
+            Kind::Zero if zero_b.contains(name) => certificate.zero_as_expected += 1,
+            Kind::Zero => return Err(refused(&format!("{name} received no gradient"))),
+        }
+    }
+
+    let kept: Vec<Tensor> = trainable.iter().map(|(_, var)| var.as_tensor().copy()).collect::<candle_core::Result<_>>()?;
+    let trial = AdamW::new(trainable.clone(), AdamWConfig::default())
+        .step(&before, 1e-3)
+        .map_err(Failure::from)
+        .and_then(|()| gradients(recipe, &batch, seed));
+    for ((_, var), value) in trainable.iter().zip(&kept) {
+        var.set(value)?;
+    }
+    for (name, gradient) in trial?.0.iter() {
+        match kind(gradient) {
+            Kind::NotFinite => return Err(not_finite(name)),
+            Kind::Some => certificate.after_one_step += 1,
+            Kind::Zero => return Err(refused(&format!("{name} received no gradient after a trial step"))),
+        }
+    }
+    Ok(certificate)
+}
+
+/// Gradients of every trainable tensor, and how many other tensors received one.
+fn gradients(recipe: &dyn Recipe, batch: &Batch, seed: u64) -> Result<(Gradients, u32)> {
+    let loss = recipe.loss(batch, Pass::Train { seed, step: TRIAL, micro: 0 })?;
+    let store = (loss / batch.supervised_tokens().max(1) as f64)?.backward()?;
+    let trainable = recipe.decoder().trainable();
+    let mut gradients = Gradients::new();
+    gradients.add(&trainable, &store)?;
+    let frozen = frozen_with_gradient(&store, &trainable);
+    Ok((gradients, frozen))
+}
+
+/// After a backward pass the store holds the gradients of leaves only: trainable tensors, and what else got one.
+/// A leaf of three axes or more is an activation below the first adapter, not a weight.
+fn frozen_with_gradient(store: &GradStore, trainable: &[(String, candle_core::Var)]) -> u32 {
+    let known: Vec<candle_core::TensorId> = trainable.iter().map(|(_, var)| var.id()).collect();
+    let weights = store.get_ids().filter(|id| store.get_id(**id).is_some_and(|gradient| gradient.rank() <= 2));
+    weights.filter(|id| !known.contains(id)).count() as u32
+}
+
+enum Kind {
+    Zero,
+    Some,
+    NotFinite,
+}
+
+fn kind(gradient: &[f32]) -> Kind {
+    if gradient.iter().any(|v| !v.is_finite()) {
+        Kind::NotFinite
+    } else if gradient.iter().all(|v| *v == 0.0) {
+        Kind::Zero
+    } else {
+        Kind::Some
+    }
+}
+
+fn is_zero(tensor: &Tensor) -> Result<bool> {
+    Ok(tensor.detach().abs()?.sum_all()?.to_dtype(candle_core::DType::F32)?.to_scalar::<f32>()? == 0.0)
+}
+
+fn refused(what: &str) -> Failure {
+    Failure::new(ErrorCode::Internal, format!("the gradient certificate does not hold: {what}."))
+        .hint("No step was taken. Please report this with the run folder.")
+}
+
+fn not_finite(name: &str) -> Failure {
+    Failure::new(ErrorCode::NotFinite, format!("the gradient certificate does not hold: the gradient of {name} is not finite."))
+        .hint("No step was taken. Check the base model's weights, or use dtype float32.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Faulty, Place, bits, recipe, settings};
+    use candle_core::{Device, Var};
+
+    #[test]
+    fn it_holds_for_an_adapter_and_leaves_every_bit() {
+        let (place, h) = (Place::new(), settings());
+        let recipe = recipe(&place.base(), &h);
+        let before = bits(&recipe);
+        let certificate = certify(&recipe, h.seed, 4).unwrap();
+        // Two blocks of seven linears; B learns first, A only once B is not 0.
+        let expected =
+            Certificate { with_gradient: 14, zero_as_expected: 14, after_one_step: 28, frozen_with_gradient: 0 };
+        assert_eq!(certificate, expected);
+        assert!(bits(&recipe) == before);
+    }
+
+    #[test]
+    fn a_loss_cut_off_from_the_weights_is_refused() {
+        let (place, h) = (Place::new(), settings());
+        let fault = |_, loss: Tensor| Ok(Var::from_tensor(&loss.detach())?.as_tensor().clone());
+        let failure = certify(&Faulty { inner: recipe(&place.base(), &h), fault }, h.seed, 4).unwrap_err();
+        assert!(failure.0.message.contains("lora_"), "{failure}");
+    }
+
+    #[test]
+    fn a_loss_without_slope_is_refused_by_the_tensors_name() {
+        let (place, h) = (Place::new(), settings());
+        // Too small for an f32: every gradient becomes 0.
+        let fault = |_, loss: Tensor| Ok(((loss * 1e-30)? * 1e-30)?);
+        let failure = certify(&Faulty { inner: recipe(&place.base(), &h), fault }, h.seed, 4).unwrap_err();
+        assert!(failure.0.message.contains("lora_B") && failure.0.message.contains("no gradient"), "{failure}");
+    }
+
+    #[test]
+    fn a_gradient_that_is_not_finite_is_refused_and_leaves_every_bit() {
+        let (place, h) = (Place::new(), settings());
+        let fault = |_, loss: Tensor| Ok((loss * f64::NAN)?);
+        let faulty = Faulty { inner: recipe(&place.base(), &h), fault };
+        let before = bits(&faulty);
+        assert_eq!(certify(&faulty, h.seed, 4).unwrap_err().0.code, ErrorCode::NotFinite);
+        assert!(bits(&faulty) == before);
+    }
+
+    #[test]
+    fn a_frozen_weight_with_a_gradient_is_refused() {
+        let (place, h) = (Place::new(), settings());
+        let leak = Tensor::ones((2, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
+        // Candle's own product forms the gradient of a factor that nobody trains.
+        let fault = |_, loss: Tensor| Ok((loss.broadcast_as((2, 2))? * &leak)?.sum_all()?);
+        let failure = certify(&Faulty { inner: recipe(&place.base(), &h), fault }, h.seed, 4).unwrap_err();
+        assert!(failure.0.message.contains("1 frozen"), "{failure}");
+    }
+}

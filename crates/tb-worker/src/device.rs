@@ -1,0 +1,109 @@
+//! The devices of this machine that the worker can use, as `--describe` tells the host. Choosing one is the host's business.
+
+use tb_core::recipe::Dtype;
+use tb_core::run_folder::{DeviceDescription, SCHEMA, WorkerDescription};
+use tb_core::ErrorCode;
+
+use crate::error::{Failure, Result};
+
+/// The worker's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What `--describe` prints.
+#[must_use]
+pub fn describe() -> WorkerDescription {
+    WorkerDescription { version: VERSION.to_owned(), schema: SCHEMA, devices: vec![cpu()] }
+}
+
+/// The name of this machine; `localhost` where it has none.
+#[must_use]
+pub fn host_name() -> String {
+    sysinfo::System::host_name().unwrap_or_else(|_| "localhost".to_owned())
+}
+
+/// Candle's device for a device id of a run spec.
+///
+/// # Errors
+/// An id that this build of the worker does not know.
+pub fn open(id: &str) -> Result<candle_core::Device> {
+    if id == "cpu" {
+        return Ok(candle_core::Device::Cpu);
+    }
+    Err(Failure::new(ErrorCode::Unavailable, format!("this worker has no device '{id}': it computes on the CPU."))
+        .hint("Choose the device 'cpu', or a worker built for this device."))
+}
+
+/// Candle's number type for a setting: `auto` is f32 on a CPU.
+#[must_use]
+pub fn dtype(dtype: Dtype) -> candle_core::DType {
+    match dtype {
+        Dtype::Auto | Dtype::F32 => candle_core::DType::F32,
+        Dtype::Bf16 => candle_core::DType::BF16,
+    }
+}
+
+fn cpu() -> DeviceDescription {
+    let mut found = DeviceDescription {
+        id: "cpu".to_owned(),
+        name: std::env::consts::ARCH.to_owned(),
+        memory_bytes: 0,
+        free_bytes: 0,
+        units: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
+        dtypes: vec![Dtype::F32, Dtype::Bf16],
+        features: features().into_iter().map(str::to_owned).collect(),
+    };
+    // A system that does not tell leaves the figures at 0.
+    if let Ok(mut system) = sysinfo::System::new() {
+        system.refresh_memory();
+        system.refresh_cpu_list(sysinfo::CpuRefreshKind::nothing());
+        (found.memory_bytes, found.free_bytes) = (system.total_memory(), system.available_memory());
+        if let Some(brand) = system.cpus().first().map(|cpu| cpu.brand().trim()).filter(|brand| !brand.is_empty()) {
+            brand.clone_into(&mut found.name);
+        }
+    }
+    found
+}
+
+#[cfg(target_arch = "x86_64")]
+fn features() -> Vec<&'static str> {
+    let mut found = Vec::new();
+    macro_rules! look {
+        ($($name:tt)*) => { $(if std::arch::is_x86_feature_detected!($name) { found.push($name); })* };
+    }
+    look!("avx" "avx2" "fma" "f16c" "avx512f" "avx512bw" "avx512vl" "avx512vnni" "avx512bf16");
+    found
+}
+
+#[cfg(target_arch = "aarch64")]
+fn features() -> Vec<&'static str> {
+    let mut found = Vec::new();
+    macro_rules! look {
+        ($($name:tt)*) => { $(if std::arch::is_aarch64_feature_detected!($name) { found.push($name); })* };
+    }
+    look!("neon" "dotprod" "bf16" "i8mm" "sve");
+    found
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn features() -> Vec<&'static str> {
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_has_memory_and_threads() {
+        let description = describe();
+        let cpu = &description.devices[0];
+        assert!(cpu.units > 0 && cpu.memory_bytes >= cpu.free_bytes && cpu.free_bytes > 0 && !cpu.name.is_empty());
+    }
+
+    #[test]
+    fn an_unknown_device_is_refused_by_name() {
+        assert!(open("cpu").is_ok());
+        let failure = open("cuda:0").unwrap_err();
+        assert!(failure.0.code == ErrorCode::Unavailable && failure.0.message.contains("cuda:0"));
+    }
+}

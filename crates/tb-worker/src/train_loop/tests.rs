@@ -1,0 +1,215 @@
+//! The loop on a tiny random model.
+
+use super::*;
+use crate::testing::{Faulty, Place, bits, events, points, recipe, settings};
+use tb_core::run_folder::{Outcome, StepPoint};
+use tb_data::files::checkpoints;
+
+fn run(session: &mut Session, recipe: &dyn Recipe, h: &Hyperparameters) -> Result<Ending> {
+    TrainLoop::new(session, recipe, h)?.run()
+}
+
+/// What must be equal between two runs; times and memory may differ.
+fn facts(points: &[StepPoint]) -> Vec<(u64, u64, u64, u64, u64)> {
+    let bits = |p: &StepPoint| (p.step, p.loss.to_bits(), p.grad_norm.to_bits(), p.learning_rate.to_bits(), p.num_tokens);
+    points.iter().map(bits).collect()
+}
+
+#[test]
+fn a_run_cut_at_any_step_ends_with_the_same_bits() {
+    let (place, h) = (Place::new(), settings());
+    let mut session = place.create("uncut", &h);
+    let uncut = recipe(&place.base(), &h);
+    run(&mut session, &uncut, &h).unwrap();
+    let (expected, curve) = (bits(&uncut), facts(&points(&session)));
+    assert_eq!(curve.len(), 12);
+    assert_ne!(expected, bits(&recipe(&place.base(), &h)), "nothing was learnt");
+
+    for cut in 1..=12 {
+        let name = format!("cut-{cut}");
+        let mut session = place.create(&name, &h);
+        let fault = |step, loss| match step {
+            s if s == cut => Err(Failure::new(ErrorCode::Internal, "cut")),
+            _ => Ok(loss),
+        };
+        let crashed = Faulty { inner: recipe(&place.base(), &h), fault };
+        assert!(run(&mut session, &crashed, &h).is_err());
+        drop(session);
+
+        let mut session = place.open(&name);
+        let resumed = recipe(&place.base(), &h);
+        let work = TrainLoop::new(&mut session, &resumed, &h).unwrap();
+        let last = (cut - 1) / 3 * 3;
+        assert_eq!(work.resumed_from(), (last > 0).then_some(last), "cut in step {cut}");
+        work.run().unwrap();
+        assert!(bits(&resumed) == expected, "cut in step {cut}");
+        assert_eq!(facts(&points(&session)), curve, "cut in step {cut}");
+    }
+}
+
+#[test]
+fn accumulation_does_not_change_the_step() {
+    let place = Place::new();
+    let curve = |micro, accumulation| {
+        // Dropout masks are drawn per micro-batch, so they differ by its size.
+        let h = Hyperparameters {
+            per_device_train_batch_size: micro,
+            gradient_accumulation_steps: accumulation,
+            lora_dropout: 0.0,
+            ..settings()
+        };
+        let mut session = place.create(&format!("{micro}x{accumulation}"), &h);
+        run(&mut session, &recipe(&place.base(), &h), &h).unwrap();
+        points(&session)
+    };
+    let whole = curve(8, 1);
+    for other in [curve(4, 2), curve(1, 8)] {
+        for (a, b) in whole.iter().zip(&other) {
+            assert!((a.loss - b.loss).abs() < 1e-5 * a.loss, "step {}: {} {}", a.step, a.loss, b.loss);
+            assert!((a.grad_norm - b.grad_norm).abs() < 1e-5 * a.grad_norm.max(1.0), "step {}", a.step);
+        }
+    }
+}
+
+#[test]
+fn recomputing_activations_changes_no_bit() {
+    let place = Place::new();
+    let of = |gradient_checkpointing| {
+        let h = Hyperparameters { gradient_checkpointing, ..settings() };
+        let mut session = place.create(&format!("recompute-{gradient_checkpointing}"), &h);
+        let recipe = recipe(&place.base(), &h);
+        run(&mut session, &recipe, &h).unwrap();
+        bits(&recipe)
+    };
+    assert!(of(true) == of(false));
+}
+
+#[test]
+fn one_bad_step_is_skipped_and_noted() {
+    let (place, h) = (Place::new(), settings());
+    let mut session = place.create("nan", &h);
+    let fault = |step, loss: candle_core::Tensor| match step {
+        5 | 8 => Ok((loss * f64::NAN)?),
+        _ => Ok(loss),
+    };
+    let faulty = Faulty { inner: recipe(&place.base(), &h), fault };
+    let Ending::Finished(Outcome::Completed, summary) = run(&mut session, &faulty, &h).unwrap() else { panic!() };
+    assert_eq!((summary.state.step, summary.state.optimizer_steps, summary.state.losses), (12, 10, 10));
+    assert!(summary.state.loss_sum.is_finite());
+    assert!(checkpoint::first_non_finite(&faulty.decoder().trainable()).unwrap().is_none());
+    let notes = events(&session).into_iter().filter(|e| matches!(&e.body, RunEventBody::Note { message, .. } if message.contains("skipped")));
+    assert_eq!(notes.count(), 2);
+    let steps: Vec<u64> = points(&session).iter().map(|p| p.step).collect();
+    assert_eq!(steps, [1, 2, 3, 4, 6, 7, 9, 10, 11, 12]);
+}
+
+#[test]
+fn three_bad_steps_in_a_row_end_the_run_and_keep_the_checkpoint() {
+    let (place, h) = (Place::new(), settings());
+    let mut session = place.create("nan", &h);
+    let fault = |step, loss: candle_core::Tensor| if step >= 7 { Ok((loss * f64::INFINITY)?) } else { Ok(loss) };
+    let failure = run(&mut session, &Faulty { inner: recipe(&place.base(), &h), fault }, &h).unwrap_err();
+    assert_eq!(failure.0.code, ErrorCode::NotFinite);
+    assert!(failure.0.message.contains("step 9"), "{failure}");
+    let kept: Vec<u64> = checkpoints::list(session.run()).unwrap().iter().map(|c| c.step).collect();
+    assert_eq!(kept, [3, 6]);
+}
+
+#[test]
+fn only_the_newest_checkpoints_and_the_best_stay() {
+    let place = Place::new();
+    // Evaluations at 4, 8 and 12; climbing the loss after step 4 makes that the best. Without momentum it climbs at once.
+    let h = Hyperparameters {
+        adam_beta1: 0.0,
+        save_total_limit: 2,
+        load_best_model_at_end: true,
+        save_steps: 1,
+        ..settings()
+    };
+    let mut session = place.create("keep", &h);
+    let ruin = |step, loss: candle_core::Tensor| if step > 4 { Ok((loss * -1.0)?) } else { Ok(loss) };
+    let faulty = Faulty { inner: recipe(&place.base(), &h), fault: ruin };
+    let Ending::Finished(_, summary) = run(&mut session, &faulty, &h).unwrap() else { panic!() };
+    assert_eq!(summary.state.best.unwrap().step, 4);
+    let kept: Vec<u64> = checkpoints::list(session.run()).unwrap().iter().map(|c| c.step).collect();
+    assert_eq!(kept, [4, 11, 12]);
+    let deleted = events(&session).iter().filter(|e| matches!(e.body, RunEventBody::CheckpointDeleted { .. })).count();
+    assert_eq!(deleted, 9);
+    let last = bits(&faulty);
+    assert!(checkpoint::restore_weights_of(&session, &faulty, 4).unwrap());
+    assert!(bits(&faulty) != last);
+}
+
+#[test]
+fn a_run_without_progress_ends_early_also_after_a_resume() {
+    let place = Place::new();
+    let h = Hyperparameters {
+        early_stopping_patience: 2,
+        eval_steps: 2,
+        save_steps: 2,
+        adam_beta1: 0.0,
+        ..settings()
+    };
+    let ruin = |step, loss: candle_core::Tensor| if step > 2 { Ok((loss * -1.0)?) } else { Ok(loss) };
+    let mut session = place.create("early", &h);
+    let faulty = Faulty { inner: recipe(&place.base(), &h), fault: ruin };
+    let Ending::Finished(outcome, summary) = run(&mut session, &faulty, &h).unwrap() else { panic!() };
+    assert_eq!((outcome, summary.state.step), (Outcome::EarlyStopped, 6));
+    drop(session);
+    let mut session = place.open("early");
+    let Ending::Finished(outcome, summary) = run(&mut session, &recipe(&place.base(), &h), &h).unwrap() else { panic!() };
+    assert_eq!((outcome, summary.state.step), (Outcome::EarlyStopped, 6));
+}
+
+#[test]
+fn pause_writes_a_checkpoint_and_the_run_goes_on_to_the_same_bits() {
+    let (place, h) = (Place::new(), settings());
+    let mut session = place.create("uncut", &h);
+    let uncut = recipe(&place.base(), &h);
+    run(&mut session, &uncut, &h).unwrap();
+
+    let mut session = place.create("paused", &h);
+    let folder = tb_data::files::RunFolder::open(&place.run("paused")).unwrap();
+    let want = |want| folder.write_control(&Control { want, ..Control::default() }).unwrap();
+    let pause = |step, loss| {
+        if step == 5 {
+            want(Want::Pause);
+        }
+        Ok(loss)
+    };
+    let Ending::Paused(summary) = run(&mut session, &Faulty { inner: recipe(&place.base(), &h), fault: pause }, &h).unwrap() else {
+        panic!()
+    };
+    assert_eq!(summary.state.step, 5);
+    assert!(matches!(events(&session).last().unwrap().body, RunEventBody::Paused { step: 5 }));
+    drop(session);
+    want(Want::Run);
+    let mut session = place.open("paused");
+    let resumed = recipe(&place.base(), &h);
+    let work = TrainLoop::new(&mut session, &resumed, &h).unwrap();
+    assert_eq!(work.resumed_from(), Some(5));
+    work.run().unwrap();
+    assert!(bits(&resumed) == bits(&uncut));
+}
+
+#[test]
+fn stop_ends_after_the_step_and_wishes_are_acted_on_once() {
+    let (place, h) = (Place::new(), Hyperparameters { save_steps: 0, eval_steps: 100, ..settings() });
+    let mut session = place.create("stop", &h);
+    let folder = tb_data::files::RunFolder::open(&place.run("stop")).unwrap();
+    let wish = |step, loss| {
+        match step {
+            2 => folder.write_control(&Control { evaluate_now: 1, checkpoint_now: 1, ..Control::default() }).unwrap(),
+            6 => folder.write_control(&Control { want: Want::Stop, evaluate_now: 1, checkpoint_now: 1 }).unwrap(),
+            _ => {}
+        }
+        Ok(loss)
+    };
+    let faulty = Faulty { inner: recipe(&place.base(), &h), fault: wish };
+    let Ending::Finished(outcome, summary) = run(&mut session, &faulty, &h).unwrap() else { panic!() };
+    assert_eq!((outcome, summary.state.step), (Outcome::Stopped, 6));
+    let bodies: Vec<RunEventBody> = events(&session).into_iter().map(|e| e.body).collect();
+    assert_eq!(bodies.iter().filter(|b| matches!(b, RunEventBody::Eval(_))).count(), 1);
+    assert_eq!(bodies.iter().filter(|b| matches!(b, RunEventBody::Checkpoint { .. })).count(), 2);
+    assert!(summary.state.best.is_none(), "an evaluation on request decides nothing");
+}
