@@ -171,7 +171,7 @@ fn feedback(n: u32, rating: Option<u8>) -> Feedback {
         model_id: ModelId::from_uuid(uuid(1)),
         input_text: "gimme the report".into(),
         output_text: "Could you send me the report?".into(),
-        corrected_text: (n % 2 == 0).then(|| "報告書をお送りください。".into()),
+        corrected_text: n.is_multiple_of(2).then(|| "報告書をお送りください。".into()),
         transformation_type: "casual_to_polite".into(),
         rating: rating.map(|r| Rating::try_from(r).unwrap()),
         feedback_type: if rating.is_some() { FeedbackType::Rating } else { FeedbackType::Correction },

@@ -81,7 +81,7 @@ async fn ids_and_versions_are_taken_once() {
     assert!(matches!(jobs::insert(&mut tx, &job(1)).await, Err(Error::Taken { .. })));
     assert!(matches!(models::insert(&mut tx, &model(2)).await, Err(Error::Taken { .. })));
     users::insert(&mut tx, &user(1, Role::Admin)).await.unwrap();
-    let same_name = tb_core::user::User { id: UserId::from_uuid(uuid(2)), ..user(1, Role::Viewer) };
+    let same_name = User { id: UserId::from_uuid(uuid(2)), ..user(1, Role::Viewer) };
     assert!(matches!(users::insert(&mut tx, &same_name).await, Err(Error::Taken { .. })));
 }
 
