@@ -1,0 +1,15 @@
+//! Jobs from submission to rest, with a worker that speaks the run-folder protocol but learns nothing. It and the host that
+//! gets killed are this test program itself, started again as another process.
+#![cfg(unix)]
+
+mod trips {
+    pub mod fake_worker;
+    pub mod support;
+
+    mod control;
+    mod crashes;
+    mod events;
+    mod hosts;
+    mod one_shot;
+    mod queue;
+}
