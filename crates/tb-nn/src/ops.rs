@@ -6,10 +6,13 @@
 //! Candle's graph, so no gradient of it is ever formed.
 
 pub mod attention;
+pub mod attention_block;
 pub mod cross_entropy;
 pub mod decode_attention;
 pub mod embedding;
 pub mod linear;
+pub mod mlp_block;
+pub mod projection;
 pub mod rms_norm;
 pub mod rope;
 pub mod swiglu;

@@ -19,19 +19,25 @@ const QUERIES: usize = 64;
 /// Keys per tile.
 const KEYS: usize = 256;
 
+/// Sizes: B rows, T tokens, H query heads, K key/value heads, D values per head.
 #[derive(Clone, Copy)]
-struct Dims {
-    rows: usize,
-    tokens: usize,
-    heads: usize,
-    kv_heads: usize,
-    size: usize,
+pub(crate) struct Dims {
+    pub(crate) rows: usize,
+    pub(crate) tokens: usize,
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) size: usize,
+}
+
+/// Attention on slices; the op below and the fused block use it.
+pub(crate) struct Core {
+    pub(crate) dims: Dims,
+    pub(crate) scale: f32,
+    pub(crate) lengths: Option<Vec<usize>>,
 }
 
 struct Attention {
-    dims: Dims,
-    scale: f32,
-    lengths: Option<Vec<usize>>,
+    core: Core,
     /// Log-sum-exp of each row of scores (B, H, T).
     log_sums: OnceLock<Vec<f32>>,
 }
@@ -54,18 +60,8 @@ pub fn causal_attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f32, lengths:
     if v.dims() != k.dims() {
         return Err(Error::shape(OP, "v", format!("{:?}", k.dims()), v.dims()));
     }
-    if let Some(lengths) = lengths
-        && (lengths.len() != rows || lengths.iter().any(|l| *l > tokens))
-    {
-        return Err(Error::value(OP, format!("{rows} lengths of at most {tokens} are needed, got {lengths:?}")));
-    }
-    let op = Attention {
-        dims: Dims { rows, tokens, heads, kv_heads, size },
-        scale,
-        lengths: lengths.map(<[usize]>::to_vec),
-        log_sums: OnceLock::new(),
-    };
-    Ok(q.apply_op3(k, v, op)?)
+    let core = Core::new(Dims { rows, tokens, heads, kv_heads, size }, scale, lengths)?;
+    Ok(q.apply_op3(k, v, Attention { core, log_sums: OnceLock::new() })?)
 }
 
 vectorized! {
@@ -111,12 +107,24 @@ fn visible(query: usize, first: usize, end: usize) -> usize {
     (query + 1).clamp(first, end) - first
 }
 
-impl Attention {
+impl Core {
+    /// Attention of these sizes, after checking the lengths.
+    pub(crate) fn new(dims: Dims, scale: f32, lengths: Option<&[usize]>) -> Result<Self> {
+        if let Some(lengths) = lengths
+            && (lengths.len() != dims.rows || lengths.iter().any(|l| *l > dims.tokens))
+        {
+            let what = format!("{} lengths of at most {} are needed, got {lengths:?}", dims.rows, dims.tokens);
+            return Err(Error::value("causal_attention", what));
+        }
+        Ok(Self { dims, scale, lengths: lengths.map(<[usize]>::to_vec) })
+    }
+
     fn length(&self, row: usize) -> usize {
         self.lengths.as_ref().map_or(self.dims.tokens, |l| l[row])
     }
 
-    fn forward(&self, q: &[f32], k: &[f32], v: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    /// The result (B, T, H, D) and the log-sum-exp of each row of scores (B, H, T).
+    pub(crate) fn forward(&self, q: &[f32], k: &[f32], v: &[f32]) -> (Vec<f32>, Vec<f32>) {
         let Dims { rows, tokens, heads, kv_heads, size } = self.dims;
         let (q_row, k_row) = (heads * size, kv_heads * size);
         let mut out = vec![0f32; rows * tokens * q_row];
@@ -141,7 +149,7 @@ impl Attention {
                     let m = key_end - key;
                     let scores = &mut scores[..n * m];
                     let queries = Mat { data: &q[q_at..], row: q_row, col: 1 };
-                    let keys = Mat { data: &k[kv_at(key)..], row: 1, col: k_row };
+                    let keys = Mat { data: &k[kv_at(key)..], row: k_row, col: 1 }.turned();
                     product((n, m, size), scores, Old::Drop, queries, keys, self.scale, ONE);
                     for (i, row) in scores.chunks_exact_mut(m).enumerate() {
                         let (top, sum) = online_softmax(row, visible(first + i, key, key_end), tops[i]);
@@ -174,10 +182,15 @@ impl Attention {
         (out, log_sums)
     }
 
-    fn backward(&self, q: &[f32], k: &[f32], v: &[f32], y: &[f32], dy: &[f32]) -> [Vec<f32>; 3] {
+    /// dq, dk and dv from the operands, the forward's results and the upstream gradient.
+    pub(crate) fn backward(
+        &self,
+        [q, k, v]: [&[f32]; 3],
+        (y, log_sums): (&[f32], &[f32]),
+        dy: &[f32],
+    ) -> [Vec<f32>; 3] {
         let Dims { rows, tokens, heads, kv_heads, size } = self.dims;
         let (q_row, k_row) = (heads * size, kv_heads * size);
-        let log_sums = self.log_sums.get().expect("the forward ran before the backward");
         let mut dq = vec![0f32; q.len()];
         let (mut dk, mut dv) = (vec![0f32; k.len()], vec![0f32; v.len()]);
         let (dq_out, dk_out, dv_out) = (SharedOut::new(&mut dq), SharedOut::new(&mut dk), SharedOut::new(&mut dv));
@@ -208,10 +221,7 @@ impl Attention {
                         let at = (b * tokens + key) * k_row + kv * size;
                         let keys = Mat { data: &k[at..], row: k_row, col: 1 };
                         let values = Mat { data: &v[at..], row: k_row, col: 1 };
-                        let turned = |m: Mat| -> (usize, usize) { (m.col, m.row) };
-                        let (kr, kc) = turned(keys);
-                        let keys_t = Mat { data: keys.data, row: kr, col: kc };
-                        let values_t = Mat { data: values.data, row: kr, col: kc };
+                        let (keys_t, values_t) = (keys.turned(), values.turned());
                         product((n, m, size), p, Old::Drop, queries, keys_t, self.scale, ONE);
                         product((n, m, size), dp, Old::Drop, upstream, values_t, 1.0, ONE);
                         for (i, (p, dp)) in p.chunks_exact_mut(m).zip(dp.chunks_exact_mut(m)).enumerate() {
@@ -249,7 +259,7 @@ impl CustomOp3 for Attention {
         l3: &Layout,
     ) -> CandleResult<(CpuStorage, Shape)> {
         use candle_core::backend::BackendStorage;
-        let (out, log_sums) = self.forward(&floats(s1, l1)?, &floats(s2, l2)?, &floats(s3, l3)?);
+        let (out, log_sums) = self.core.forward(&floats(s1, l1)?, &floats(s2, l2)?, &floats(s3, l3)?);
         // The op object is made per call, so nothing was kept before.
         let _ = self.log_sums.set(log_sums);
         Ok((store(out, s1.dtype())?, l1.shape().clone()))
@@ -268,7 +278,8 @@ impl CustomOp3 for Attention {
         read!(v_values = v);
         read!(y = y);
         read!(dy = dy);
-        let [dq, dk, dv] = self.backward(&q_values, &k_values, &v_values, &y, &dy);
+        let log_sums = self.log_sums.get().expect("the forward ran before the backward");
+        let [dq, dk, dv] = self.core.backward([&q_values, &k_values, &v_values], (&y, log_sums), &dy);
         let wanted =
             |grad: Vec<f32>, of: &Tensor| of.track_op().then(|| tensor(grad, of.dims(), of.dtype())).transpose();
         Ok((wanted(dq, q)?, wanted(dk, k)?, wanted(dv, v)?))

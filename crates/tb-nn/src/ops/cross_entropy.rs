@@ -113,12 +113,16 @@ impl LinearCrossEntropy {
         let (n, v, c) = self.dims;
         let rows = chunk_rows(v);
         let keep = if self.wants_hidden || wants_head { Keep::Gradient } else { Keep::Nothing };
-        let mut dhidden = Vec::with_capacity(if self.wants_hidden { n * c } else { 0 });
+        let mut dhidden = vec![0f32; if self.wants_hidden { n * c } else { 0 }];
         let mut dhead = vec![0f32; if wants_head { v * c } else { 0 }];
+        // One buffer for all chunks: fresh pages would cost more than the softmax.
+        let mut logits = vec![0f32; rows.min(n) * v];
         let mut loss = 0f64;
-        for (hidden, targets) in hidden.chunks(rows * c.max(1)).zip(self.targets.chunks(rows)) {
+        for (chunk, (hidden, targets)) in hidden.chunks(rows * c.max(1)).zip(self.targets.chunks(rows)).enumerate() {
             let m = targets.len();
-            let mut logits = head.new_forward((m, v, c), hidden);
+            let logits = &mut logits[..m * v];
+            // SAFETY: the buffer has M x V elements.
+            unsafe { head.forward((m, v, c), logits.as_mut_ptr(), Old::Drop, hidden) };
             let nll: Vec<f32> = logits
                 .par_chunks_mut(v)
                 .zip(targets)
@@ -126,10 +130,12 @@ impl LinearCrossEntropy {
                 .collect();
             loss += nll.iter().map(|x| f64::from(*x)).sum::<f64>();
             if self.wants_hidden {
-                dhidden.extend_from_slice(&head.new_backward((m, v, c), &logits));
+                let into = &mut dhidden[chunk * rows * c..][..m * c];
+                // SAFETY: the part has M x C elements.
+                unsafe { head.backward((m, v, c), into.as_mut_ptr(), Old::Drop, logits) };
             }
             if wants_head {
-                product((v, c, m), &mut dhead, Old::Add, Mat::transposed(&logits, v), Mat::rows(hidden, c), 1.0, ALL);
+                product((v, c, m), &mut dhead, Old::Add, Mat::transposed(logits, v), Mat::rows(hidden, c), 1.0, ALL);
             }
         }
         // The op object is made per call, so nothing was kept before.
@@ -193,7 +199,7 @@ impl CustomOp2 for LinearCrossEntropy {
 mod tests {
     use super::*;
     use crate::ops::gradient_check::{assert_close, check, noise, same_bits_on_any_threads};
-    use candle_core::Device;
+    use candle_core::{Device, Var};
 
     fn case(n: usize, v: usize, c: usize) -> Result<(Tensor, Tensor, Vec<u32>)> {
         let targets = (0..n).map(|i| ((i * 7 + 3) % v) as u32).collect();
@@ -211,6 +217,20 @@ mod tests {
             assert_close(&got, &want, 1e-4);
             let sum: f32 = token_logprobs(&hidden, &head, &targets)?.iter().sum();
             assert_close(&Tensor::new(-sum, &Device::Cpu)?, &want, 1e-4);
+            let vars = [Var::from_tensor(&hidden)?, Var::from_tensor(&head)?];
+            let stock =
+                (candle_nn::loss::cross_entropy(&vars[0].matmul(&vars[1].t()?)?, &ids)? * n as f64)?.backward()?;
+            let ours = linear_cross_entropy(&vars[0], &vars[1], &targets, WeightGrad::Trained)?.backward()?;
+            for v in &vars {
+                assert_close(ours.get(v).unwrap(), stock.get(v).unwrap(), 1e-5);
+            }
+            let ours = linear_cross_entropy(&vars[0], &vars[1], &targets, WeightGrad::Frozen)?.backward()?;
+            assert_close(ours.get(&vars[0]).unwrap(), stock.get(&vars[0]).unwrap(), 1e-5);
+            assert!(ours.get(&vars[1]).is_none());
+        }
+        // One f32 sum of many positions is too coarse for differences: small cases only.
+        for (n, v, c) in [(1, 2, 1), (3, 7, 3)] {
+            let (hidden, head, targets) = case(n, v, c)?;
             check(&[hidden.clone(), head.clone()], |t| {
                 linear_cross_entropy(&t[0], &t[1], &targets, WeightGrad::Trained)
             });

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 
 pub use frozen::frozen_linear;
 pub use full::full_linear;
+pub(crate) use lora::LowRank;
 pub use lora::{Dropout, lora_linear};
 
 /// The rows N of x (..., I) after checking x, W (O, I) and b (O) against each other: (N, O, I).
@@ -39,7 +40,7 @@ fn with_last(x: &[usize], last: usize) -> Vec<usize> {
 }
 
 /// Adds the bias to each row.
-fn add_bias(y: &mut [f32], bias: &[f32]) {
+pub(crate) fn add_bias(y: &mut [f32], bias: &[f32]) {
     use rayon::prelude::*;
     if bias.is_empty() {
         return;

@@ -22,6 +22,11 @@ impl<'a> Mat<'a> {
         Self { data, row: width, col: 1 }
     }
 
+    /// The transpose.
+    pub(crate) fn turned(self) -> Self {
+        Self { data: self.data, row: self.col, col: self.row }
+    }
+
     /// The transpose of a row-major matrix with `width` columns.
     pub(crate) fn transposed(data: &'a [f32], width: usize) -> Self {
         Self { data, row: 1, col: width }
@@ -185,20 +190,31 @@ impl<'a> Weight<'a> {
         y
     }
 
+    /// dx(N, I) [+]= dy(N, O) W.
+    ///
+    /// # Safety
+    /// `dx` must be valid for N x I writes, and initialised with [`Old::Add`]. With [`Old::Drop`] all of it is written.
+    pub(crate) unsafe fn backward(self, (n, o, i): (usize, usize, usize), dx: *mut f32, old: Old, dy: &[f32]) {
+        if o == 0 {
+            // SAFETY: an empty product writes zeros or nothing; the caller's promise holds for it.
+            unsafe { product_into((n, i, 0), dx, i, old, Mat::rows(&[], 0), Mat::rows(&[], i), 1.0, ONE) };
+        }
+        self.for_panels(o, i, |first, rows, w| {
+            let old = if first == 0 { old } else { Old::Add };
+            let a = Mat { data: &dy[first.min(dy.len())..], row: o, col: 1 };
+            // SAFETY: the caller's promise; panels after the first add to what the first one wrote.
+            unsafe { product_into((n, i, rows), dx, i, old, a, Mat::rows(w, i), 1.0, ALL) };
+        });
+    }
+
     /// A fresh dx(N, I) = dy(N, O) W.
     pub(crate) fn new_backward(self, (n, o, i): (usize, usize, usize), dy: &[f32]) -> Vec<f32> {
         let mut dx = Vec::with_capacity(n * i);
-        self.for_panels(o, i, |first, rows, w| {
-            let old = if first == 0 { Old::Drop } else { Old::Add };
-            let a = Mat { data: &dy[first.min(dy.len())..], row: o, col: 1 };
-            // SAFETY: the first panel writes every element, later ones add to initialised memory.
-            unsafe { product_into((n, i, rows), dx.as_mut_ptr(), i, old, a, Mat::rows(w, i), 1.0, ALL) };
-        });
-        if o == 0 {
-            return vec![0.0; n * i];
+        // SAFETY: all of dx is written before its length is set.
+        unsafe {
+            self.backward((n, o, i), dx.as_mut_ptr(), Old::Drop, dy);
+            dx.set_len(n * i);
         }
-        // SAFETY: written by the first panel.
-        unsafe { dx.set_len(n * i) };
         dx
     }
 }

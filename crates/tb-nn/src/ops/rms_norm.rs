@@ -69,16 +69,31 @@ vectorized! {
     }
 }
 
-impl RmsNorm {
-    fn forward(&self, x: &[f32], w: &[f32]) -> Vec<f32> {
-        let mut y = vec![0f32; x.len()];
-        y.par_chunks_mut(self.width)
-            .zip(x.par_chunks(self.width))
-            .with_min_len(8)
-            .for_each(|(y, x)| forward_row(y, x, w, self.eps));
-        y
-    }
+/// The forward over rows of `w.len()` values.
+pub(crate) fn norm_rows(x: &[f32], w: &[f32], eps: f32) -> Vec<f32> {
+    let mut y = vec![0f32; x.len()];
+    y.par_chunks_mut(w.len()).zip(x.par_chunks(w.len())).with_min_len(8).for_each(|(y, x)| forward_row(y, x, w, eps));
+    y
+}
 
+/// `residual` + the input gradient for the upstream gradient `dy`: the backward of x + f(norm(x)).
+pub(crate) fn norm_rows_backward(x: &[f32], w: &[f32], eps: f32, dy: &[f32], residual: &[f32]) -> Vec<f32> {
+    let mut dx = vec![0f32; x.len()];
+    dx.par_chunks_mut(w.len())
+        .zip(x.par_chunks(w.len()))
+        .zip(dy.par_chunks(w.len()))
+        .zip(residual.par_chunks(w.len()))
+        .with_min_len(8)
+        .for_each(|(((dx, x), dy), residual)| {
+            backward_row(dx, x, w, dy, eps);
+            for (dx, r) in dx.iter_mut().zip(residual) {
+                *dx += r;
+            }
+        });
+    dx
+}
+
+impl RmsNorm {
     fn input_grad(&self, x: &Tensor, w: &Tensor, dy: &Tensor) -> CandleResult<Tensor> {
         read!(xs = x);
         read!(w = w);
@@ -126,7 +141,7 @@ impl CustomOp1 for RmsNorm {
         use candle_core::backend::BackendStorage;
         let weight = self.frozen.as_ref().expect("the one-argument form holds its weight");
         read!(w = weight);
-        Ok((store(self.forward(&floats(s, l)?, &w), s.dtype())?, l.shape().clone()))
+        Ok((store(norm_rows(&floats(s, l)?, &w, self.eps), s.dtype())?, l.shape().clone()))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> CandleResult<Option<Tensor>> {
@@ -142,7 +157,7 @@ impl CustomOp2 for RmsNorm {
 
     fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> CandleResult<(CpuStorage, Shape)> {
         use candle_core::backend::BackendStorage;
-        Ok((store(self.forward(&floats(s1, l1)?, &floats(s2, l2)?), s1.dtype())?, l1.shape().clone()))
+        Ok((store(norm_rows(&floats(s1, l1)?, &floats(s2, l2)?, self.eps), s1.dtype())?, l1.shape().clone()))
     }
 
     fn bwd(&self, x: &Tensor, w: &Tensor, _y: &Tensor, dy: &Tensor) -> CandleResult<(Option<Tensor>, Option<Tensor>)> {

@@ -48,16 +48,24 @@ impl Positions {
     }
 }
 
+/// Which way to rotate.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Turn {
+pub(crate) enum Turn {
+    /// By the angle: the forward.
     Forward,
+    /// By the opposite angle: the backward.
     Back,
 }
 
+/// The angles and positions of a pass, without the number of heads.
+pub(crate) struct Rotation {
+    pub(crate) cos: Tensor,
+    pub(crate) sin: Tensor,
+    pub(crate) positions: Positions,
+}
+
 struct Rope {
-    cos: Tensor,
-    sin: Tensor,
-    positions: Positions,
+    rotation: Rotation,
     dims: [usize; 4],
 }
 
@@ -69,58 +77,59 @@ pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor, positions: &Positions) -> Re
     let &[b, t, h, d] = x.dims() else {
         return Err(Error::shape("rope", "x", "(B, T, H, D)", x.dims()));
     };
-    if d == 0 || d % 2 != 0 {
-        return Err(Error::shape("rope", "x", "an even head size D", x.dims()));
-    }
-    let table = cos.dims().first().copied().unwrap_or(0);
-    for (name, angles) in [("cos", cos), ("sin", sin)] {
-        if angles.dims() != [table, d / 2] {
-            return Err(Error::shape("rope", name, format!("(P, {})", d / 2), angles.dims()));
-        }
-    }
-    if let Some(largest) = positions.largest(b, t)?
-        && largest >= table
-    {
-        return Err(Error::value("rope", format!("position {largest} is beyond the table of {table} positions")));
-    }
-    let op = Rope { cos: cos.detach(), sin: sin.detach(), positions: positions.clone(), dims: [b, t, h, d] };
-    Ok(x.apply_op1(op)?)
+    let rotation = Rotation::new(cos, sin, positions, [b, t, h, d])?;
+    Ok(x.apply_op1(Rope { rotation, dims: [b, t, h, d] })?)
 }
 
 vectorized! {
-    fn turn_head(y: &mut [f32], x: &[f32], cos: &[f32], sin: &[f32], sign: f32) {
-        let half = cos.len();
-        let (x1, x2) = x.split_at(half);
-        let (y1, y2) = y.split_at_mut(half);
-        for i in 0..half.min(sin.len()).min(x2.len()).min(y1.len()).min(y2.len()) {
-            let s = sin[i] * sign;
-            y1[i] = x1[i] * cos[i] - x2[i] * s;
-            y2[i] = x2[i] * cos[i] + x1[i] * s;
+    fn turn_head(x: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
+        let (x1, x2) = x.split_at_mut(cos.len());
+        for (((x1, x2), c), s) in x1.iter_mut().zip(x2).zip(cos).zip(sin) {
+            let s = s * sign;
+            (*x1, *x2) = (*x1 * c - *x2 * s, *x2 * c + *x1 * s);
         }
     }
 }
 
-impl Rope {
-    fn turn(&self, x: &[f32], turn: Turn) -> CandleResult<Vec<f32>> {
-        let [_, t, h, d] = self.dims;
+impl Rotation {
+    /// The rotation for x of shape (B, T, H, D), after checking the tables' shapes and the positions against each other.
+    pub(crate) fn new(cos: &Tensor, sin: &Tensor, positions: &Positions, [b, t, _, d]: [usize; 4]) -> Result<Self> {
+        if d == 0 || d % 2 != 0 {
+            return Err(Error::value("rope", format!("the head size must be even, got {d}")));
+        }
+        let table = cos.dims().first().copied().unwrap_or(0);
+        for (name, angles) in [("cos", cos), ("sin", sin)] {
+            if angles.dims() != [table, d / 2] {
+                return Err(Error::shape("rope", name, format!("(P, {})", d / 2), angles.dims()));
+            }
+        }
+        if let Some(largest) = positions.largest(b, t)?
+            && largest >= table
+        {
+            return Err(Error::value("rope", format!("position {largest} is beyond the table of {table} positions")));
+        }
+        Ok(Self { cos: cos.detach(), sin: sin.detach(), positions: positions.clone() })
+    }
+
+    /// Rotates x (B, T, H, D) in place.
+    pub(crate) fn turn(&self, x: &mut [f32], [_, t, h, d]: [usize; 4], turn: Turn) -> CandleResult<()> {
         read!(cos = self.cos);
         read!(sin = self.sin);
         let sign = match turn {
             Turn::Forward => 1.0,
             Turn::Back => -1.0,
         };
-        let mut y = vec![0f32; x.len()];
         if h == 0 {
-            return Ok(y);
+            return Ok(());
         }
-        y.par_chunks_mut(h * d).zip(x.par_chunks(h * d)).with_min_len(8).enumerate().for_each(|(token, (y, x))| {
+        x.par_chunks_mut(h * d).with_min_len(8).enumerate().for_each(|(token, x)| {
             let at = self.positions.at(token / t, token % t, t) * (d / 2);
             let (cos, sin) = (&cos[at..at + d / 2], &sin[at..at + d / 2]);
-            for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
-                turn_head(y, x, cos, sin, sign);
+            for x in x.chunks_exact_mut(d) {
+                turn_head(x, cos, sin, sign);
             }
         });
-        Ok(y)
+        Ok(())
     }
 }
 
@@ -131,12 +140,16 @@ impl CustomOp1 for Rope {
 
     fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> CandleResult<(CpuStorage, Shape)> {
         use candle_core::backend::BackendStorage;
-        Ok((store(self.turn(&floats(s, l)?, Turn::Forward)?, s.dtype())?, l.shape().clone()))
+        let mut y = floats(s, l)?.into_owned();
+        self.rotation.turn(&mut y, self.dims, Turn::Forward)?;
+        Ok((store(y, s.dtype())?, l.shape().clone()))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> CandleResult<Option<Tensor>> {
         read!(dy = dy);
-        Ok(Some(tensor(self.turn(&dy, Turn::Back)?, x.dims(), x.dtype())?))
+        let mut dx = dy.into_owned();
+        self.rotation.turn(&mut dx, self.dims, Turn::Back)?;
+        Ok(Some(tensor(dx, x.dims(), x.dtype())?))
     }
 }
 

@@ -39,6 +39,28 @@ vectorized! {
     }
 }
 
+/// silu(gate) * up, elementwise.
+pub(crate) fn forward(gate: &[f32], up: &[f32]) -> Vec<f32> {
+    let mut y = vec![0f32; gate.len()];
+    y.par_chunks_mut(PIECE)
+        .zip(gate.par_chunks(PIECE))
+        .zip(up.par_chunks(PIECE))
+        .for_each(|((y, g), u)| forward_piece(y, g, u));
+    y
+}
+
+/// (dgate, dup) for the upstream gradient dy, elementwise.
+pub(crate) fn backward(gate: &[f32], up: &[f32], dy: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    let (mut dg, mut du) = (vec![0f32; gate.len()], vec![0f32; gate.len()]);
+    dg.par_chunks_mut(PIECE)
+        .zip(du.par_chunks_mut(PIECE))
+        .zip(gate.par_chunks(PIECE))
+        .zip(up.par_chunks(PIECE))
+        .zip(dy.par_chunks(PIECE))
+        .for_each(|((((dg, du), g), u), d)| backward_piece(dg, du, g, u, d));
+    (dg, du)
+}
+
 impl CustomOp2 for SwiGlu {
     fn name(&self) -> &'static str {
         "swiglu"
@@ -46,12 +68,7 @@ impl CustomOp2 for SwiGlu {
 
     fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> CandleResult<(CpuStorage, Shape)> {
         use candle_core::backend::BackendStorage;
-        let (gate, up) = (floats(s1, l1)?, floats(s2, l2)?);
-        let mut y = vec![0f32; gate.len()];
-        y.par_chunks_mut(PIECE)
-            .zip(gate.par_chunks(PIECE))
-            .zip(up.par_chunks(PIECE))
-            .for_each(|((y, g), u)| forward_piece(y, g, u));
+        let y = forward(&floats(s1, l1)?, &floats(s2, l2)?);
         Ok((store(y, s1.dtype())?, l1.shape().clone()))
     }
 
@@ -65,13 +82,7 @@ impl CustomOp2 for SwiGlu {
         read!(g = gate);
         read!(u = up);
         read!(d = dy);
-        let (mut dg, mut du) = (vec![0f32; g.len()], vec![0f32; g.len()]);
-        dg.par_chunks_mut(PIECE)
-            .zip(du.par_chunks_mut(PIECE))
-            .zip(g.par_chunks(PIECE))
-            .zip(u.par_chunks(PIECE))
-            .zip(d.par_chunks(PIECE))
-            .for_each(|((((dg, du), g), u), d)| backward_piece(dg, du, g, u, d));
+        let (dg, du) = backward(&g, &u, &d);
         Ok((Some(tensor(dg, gate.dims(), gate.dtype())?), Some(tensor(du, up.dims(), up.dtype())?)))
     }
 }

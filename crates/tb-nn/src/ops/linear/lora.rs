@@ -1,6 +1,7 @@
 //! A frozen linear layer with a low-rank adapter as one op: y = x W' + b + s (drop(x) A') B'.
 //!
 //! Kept for the backward: x (by the graph) and h = drop(x) A' (N, r). The dropout mask is made again from its counter.
+//! The low-rank part on slices is [`LowRank`], which the fused blocks use too.
 
 use std::sync::OnceLock;
 
@@ -33,10 +34,8 @@ const PARTS: usize = 32;
 struct LoraLinear {
     weight: Tensor,
     bias: Option<Tensor>,
-    scaling: f32,
-    dropout: Option<Dropout>,
     dims: (usize, usize, usize),
-    rank: usize,
+    low_rank: LowRank,
     hidden: OnceLock<Vec<f32>>,
 }
 
@@ -63,24 +62,26 @@ pub fn lora_linear(
     if b.dims() != [o, rank] {
         return Err(Error::shape(OP, "B", format!("({o}, {rank})"), b.dims()));
     }
-    if let Some(d) = &dropout
-        && !(0.0..1.0).contains(&d.p)
-    {
-        return Err(Error::value(OP, format!("dropout must be at least 0 and below 1, got {}", d.p)));
-    }
+    let dropout = dropout.map(Dropout::checked).transpose()?.flatten();
     let op = LoraLinear {
         weight: weight.detach().contiguous()?,
         bias: bias.map(Tensor::detach),
-        scaling: scaling as f32,
-        dropout: dropout.filter(|d| d.p > 0.0),
         dims,
-        rank,
+        low_rank: LowRank { rank, inputs: i, outputs: o, scaling: scaling as f32, dropout },
         hidden: OnceLock::new(),
     };
     Ok(x.apply_op3(a, b, op)?)
 }
 
 impl Dropout {
+    /// Itself, `None` where it drops nothing, an error where p is out of range.
+    pub(crate) fn checked(self) -> Result<Option<Self>> {
+        if !(0.0..1.0).contains(&self.p) {
+            return Err(Error::value("dropout", format!("p must be at least 0 and below 1, got {}", self.p)));
+        }
+        Ok((self.p > 0.0).then_some(self))
+    }
+
     /// Multiplies values that begin at element `first` of x by mask / (1 - p).
     pub(crate) fn apply(&self, first: usize, values: &mut [f32]) {
         let threshold = (f64::from(self.p) * 4_294_967_296.0) as u32;
@@ -112,10 +113,20 @@ vectorized! {
     }
 }
 
-impl LoraLinear {
+/// The adapter's part on slices: s (drop(x) A') B' with A (r, I) and B (O, r).
+#[derive(Clone)]
+pub(crate) struct LowRank {
+    pub(crate) rank: usize,
+    pub(crate) inputs: usize,
+    pub(crate) outputs: usize,
+    pub(crate) scaling: f32,
+    pub(crate) dropout: Option<Dropout>,
+}
+
+impl LowRank {
     /// drop(x) for rows from `first`, in `scratch` when there is dropout.
     fn dropped<'a>(&self, x: &'a [f32], first: usize, rows: usize, scratch: &'a mut Vec<f32>) -> &'a [f32] {
-        let i = self.dims.2;
+        let i = self.inputs;
         let part = &x[first * i..(first + rows) * i];
         match &self.dropout {
             None => part,
@@ -129,8 +140,9 @@ impl LoraLinear {
     }
 
     /// h = drop(x) A' (N, r).
-    fn down(&self, x: &[f32], a: &[f32]) -> Vec<f32> {
-        let ((n, _, i), r) = (self.dims, self.rank);
+    pub(crate) fn down(&self, x: &[f32], a: &[f32]) -> Vec<f32> {
+        let (r, i) = (self.rank, self.inputs);
+        let n = x.len() / i.max(1);
         if self.dropout.is_none() {
             return new_product((n, r, i), Mat::rows(x, i), Mat::transposed(a, i), 1.0, ALL);
         }
@@ -143,9 +155,30 @@ impl LoraLinear {
         h
     }
 
+    /// y += s h B'.
+    pub(crate) fn up(&self, y: &mut [f32], h: &[f32], b: &[f32]) {
+        let (r, o) = (self.rank, self.outputs);
+        product((h.len() / r, o, r), y, Old::Add, Mat::rows(h, r), Mat::transposed(b, r), self.scaling, ALL);
+    }
+
+    /// (dA, dB) for the upstream gradient dy (N, O); adds drop'(s dy B A) to dx (N, I) where that is wanted.
+    pub(crate) fn backward(
+        &self,
+        (x, h): (&[f32], &[f32]),
+        (a, b): (&[f32], &[f32]),
+        dy: &[f32],
+        dx: Option<&mut [f32]>,
+    ) -> (Vec<f32>, Vec<f32>) {
+        let (r, o, n) = (self.rank, self.outputs, h.len() / self.rank);
+        let dh = new_product((n, r, o), Mat::rows(dy, o), Mat::rows(b, r), self.scaling, ALL);
+        let db = new_product((o, r, n), Mat::transposed(dy, o), Mat::rows(h, r), self.scaling, ALL);
+        (self.input_side(x, a, &dh, dx), db)
+    }
+
     /// dA = dH' drop(x) (r, I), and dx += drop'(dH A) where dx is wanted.
-    fn up(&self, x: &[f32], a: &[f32], dh: &[f32], dx: Option<&mut [f32]>) -> Vec<f32> {
-        let ((n, _, i), r) = (self.dims, self.rank);
+    fn input_side(&self, x: &[f32], a: &[f32], dh: &[f32], dx: Option<&mut [f32]>) -> Vec<f32> {
+        let (r, i) = (self.rank, self.inputs);
+        let n = dh.len() / r;
         if self.dropout.is_none() {
             if let Some(dx) = dx {
                 product((n, i, r), dx, Old::Add, Mat::rows(dh, r), Mat::rows(a, i), 1.0, ALL);
@@ -209,16 +242,14 @@ impl CustomOp3 for LoraLinear {
         l3: &Layout,
     ) -> CandleResult<(CpuStorage, Shape)> {
         use candle_core::backend::BackendStorage;
-        let (n, o, _) = self.dims;
         let (x, a, b) = (floats(s1, l1)?, floats(s2, l2)?, floats(s3, l3)?);
         read_weight!(weight = self.weight);
         let mut y = forward(self.dims, &x, weight, self.bias.as_ref())?;
-        let h = self.down(&x, &a);
-        let r = self.rank;
-        product((n, o, r), &mut y, Old::Add, Mat::rows(&h, r), Mat::transposed(&b, r), self.scaling, ALL);
+        let h = self.low_rank.down(&x, &a);
+        self.low_rank.up(&mut y, &h, &b);
         // A second forward of the same op object cannot happen: it is made per call.
         let _ = self.hidden.set(h);
-        Ok((store(y, s1.dtype())?, with_last(l1.dims(), o).into()))
+        Ok((store(y, s1.dtype())?, with_last(l1.dims(), self.dims.1).into()))
     }
 
     fn bwd(
@@ -229,28 +260,18 @@ impl CustomOp3 for LoraLinear {
         _y: &Tensor,
         dy: &Tensor,
     ) -> CandleResult<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let ((n, o, i), r) = (self.dims, self.rank);
         read!(dy = dy);
         read!(a_values = a);
         read!(b_values = b);
         read!(x_values = x);
         read_weight!(weight = self.weight);
-        let dh = new_product((n, r, o), Mat::rows(&dy, o), Mat::rows(&b_values, r), self.scaling, ALL);
-        let fresh;
-        let h = match self.hidden.get() {
-            Some(h) => h,
-            None => {
-                fresh = self.down(&x_values, &a_values);
-                &fresh
-            }
-        };
-        let db = new_product((o, r, n), Mat::transposed(&dy, o), Mat::rows(h, r), self.scaling, ALL);
+        let h = self.hidden.get().expect("the forward ran before the backward");
         let mut dx = x.track_op().then(|| weight.new_backward(self.dims, &dy));
-        let da = self.up(&x_values, &a_values, &dh, dx.as_deref_mut());
+        let (da, db) = self.low_rank.backward((&x_values, h), (&a_values, &b_values), &dy, dx.as_deref_mut());
         Ok((
             dx.map(|dx| tensor(dx, x.dims(), x.dtype())).transpose()?,
-            Some(tensor(da, (r, i), a.dtype())?),
-            Some(tensor(db, (o, r), b.dtype())?),
+            Some(tensor(da, a.dims(), a.dtype())?),
+            Some(tensor(db, b.dims(), b.dtype())?),
         ))
     }
 }

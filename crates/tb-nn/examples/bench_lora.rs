@@ -1,0 +1,157 @@
+//! Throughput and peak memory of a LoRA step on a random model: the counterpart of the PEFT benchmark with the same
+//! arguments. Prints one JSON line.
+//!
+//! `--model DIR` names a folder that is made on the first run (random weights) and loaded, frozen, by the later ones, so
+//! that making the weights is not part of the measured process.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use candle_core::{DType, Device};
+use serde_json::json;
+use tb_core::random::{Purpose, Stream};
+use tb_nn::decoder::{Batch, Decoder, DecoderConfig, Pass, Row};
+use tb_nn::lora::{LoraConfig, TargetModules};
+use tb_nn::optim::Gradients;
+use tb_nn::optim::adamw::{AdamW, AdamWConfig};
+
+struct Args {
+    model: PathBuf,
+    hidden: usize,
+    layers: usize,
+    heads: usize,
+    kv: usize,
+    inter: usize,
+    vocab: usize,
+    batch: usize,
+    seq: usize,
+    prompt_frac: f64,
+    dtype: DType,
+    steps: usize,
+}
+
+type AnyError = Box<dyn std::error::Error>;
+
+fn args() -> Result<Args, AnyError> {
+    let mut a = Args {
+        model: std::env::temp_dir().join("bench-lora-model"),
+        hidden: 576,
+        layers: 12,
+        heads: 9,
+        kv: 3,
+        inter: 1536,
+        vocab: 49152,
+        batch: 4,
+        seq: 256,
+        prompt_frac: 0.5,
+        dtype: DType::F32,
+        steps: 6,
+    };
+    let mut given = std::env::args().skip(1);
+    while let Some(name) = given.next() {
+        let value = given.next().ok_or_else(|| format!("{name} needs a value"))?;
+        match name.as_str() {
+            "--model" => a.model = value.into(),
+            "--hidden" => a.hidden = value.parse()?,
+            "--layers" => a.layers = value.parse()?,
+            "--heads" => a.heads = value.parse()?,
+            "--kv" => a.kv = value.parse()?,
+            "--inter" => a.inter = value.parse()?,
+            "--vocab" => a.vocab = value.parse()?,
+            "--batch" => a.batch = value.parse()?,
+            "--seq" => a.seq = value.parse()?,
+            "--prompt-frac" => a.prompt_frac = value.parse()?,
+            "--dtype" if value == "float32" => a.dtype = DType::F32,
+            "--dtype" if value == "bfloat16" => a.dtype = DType::BF16,
+            "--steps" => a.steps = value.parse()?,
+            _ => return Err(format!("unknown argument {name} {value}").into()),
+        }
+    }
+    Ok(a)
+}
+
+/// A number of kilobytes from /proc/self/status, in bytes; 0 where there is no such file.
+fn status_bytes(field: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find(|l| l.starts_with(field)).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|v| v.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+/// Seconds of user and kernel time this process has used.
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after = text.rsplit(')').next().unwrap_or_default();
+    let field = |n: usize| after.split_whitespace().nth(n).and_then(|v| v.parse::<f64>().ok()).unwrap_or(0.0);
+    (field(11) + field(12)) / 100.0
+}
+
+#[allow(clippy::print_stdout)]
+fn main() -> Result<(), AnyError> {
+    let a = args()?;
+    if !a.model.join("config.json").exists() {
+        let config = DecoderConfig::from_json(&json!({
+            "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_act": "silu",
+            "hidden_size": a.hidden, "num_hidden_layers": a.layers, "num_attention_heads": a.heads,
+            "num_key_value_heads": a.kv, "intermediate_size": a.inter, "vocab_size": a.vocab,
+            "tie_word_embeddings": true, "max_position_embeddings": 4096, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
+        }))?;
+        Decoder::init(config, 0, 0.02, &Device::Cpu)?.save_full(&a.model, DType::F32)?;
+        println!("{}", json!({ "made": a.model }));
+        return Ok(());
+    }
+    let mut decoder = Decoder::load(&a.model, a.dtype, &Device::Cpu)?;
+    let config = decoder.config();
+    let (vocab, params) = (config.vocab_size as u64, config.parameter_count());
+    let targets = ["q_proj", "k_proj", "v_proj", "o_proj"].map(String::from).to_vec();
+    let lora = LoraConfig {
+        r: 8,
+        lora_alpha: 32.0,
+        lora_dropout: 0.1,
+        target_modules: TargetModules::List(targets),
+        ..LoraConfig::default()
+    };
+    decoder.add_lora(&lora, 0)?;
+    let parameters = decoder.trainable();
+    let mut adamw = AdamW::new(parameters.clone(), AdamWConfig { weight_decay: 0.01, ..AdamWConfig::default() });
+    let mut random = Stream::new(0, 0, Purpose::Shuffle, 0);
+    let rows: Vec<Row> = (0..a.batch)
+        .map(|_| {
+            let ids: Vec<u32> = (0..a.seq).map(|_| random.below(vocab) as u32).collect();
+            let mut labels: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
+            labels[..(a.seq as f64 * a.prompt_frac) as usize].fill(-100);
+            Row { ids, labels }
+        })
+        .collect();
+    let batch = Batch::from_rows(&rows, 0)?;
+    let supervised = batch.supervised_tokens() as f64;
+    let (mut times, mut cpu, mut loss) = (Vec::new(), Vec::new(), 0.0);
+    let (mut forward, mut backward) = (Vec::new(), Vec::new());
+    for step in 0..a.steps {
+        let (start, cpu_start) = (Instant::now(), cpu_seconds());
+        let mean = (decoder.loss(&batch, Pass::Train { seed: 0, step: step as u64, micro: 0 })? / supervised)?;
+        forward.push(start.elapsed().as_secs_f64());
+        let store = mean.backward()?;
+        backward.push(start.elapsed().as_secs_f64());
+        let mut gradients = Gradients::new();
+        gradients.add(&parameters, &store)?;
+        adamw.step(&gradients, 2e-4)?;
+        loss = f64::from(mean.to_scalar::<f32>()?);
+        times.push(start.elapsed().as_secs_f64());
+        cpu.push(cpu_seconds() - cpu_start);
+    }
+    let median = |all: &mut Vec<f64>| {
+        let mut rest = all.split_off(1.min(all.len().saturating_sub(1)));
+        rest.sort_by(f64::total_cmp);
+        rest[rest.len() / 2]
+    };
+    let step_s = median(&mut times);
+    println!(
+        "{}",
+        json!({
+            "params": params, "dtype": format!("{:?}", a.dtype), "batch": a.batch, "seq": a.seq, "step_s": step_s,
+            "tok_s": (a.batch * a.seq) as f64 / step_s, "forward_s": median(&mut forward), "forward_backward_s": median(&mut backward),
+            "cpu_s": median(&mut cpu), "peak_rss_bytes": status_bytes("VmHWM:"), "loss": loss,
+        })
+    );
+    Ok(())
+}
