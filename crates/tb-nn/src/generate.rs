@@ -230,9 +230,13 @@ mod tests {
     #[test]
     fn prompts_are_grouped_by_their_padded_size() {
         let prompts = |lengths: &[usize]| -> Vec<Vec<u32>> { lengths.iter().map(|n| vec![1; *n]).collect() };
-        assert_eq!(prefill_groups(&prompts(&[5, 9])), [0..2]);
-        assert_eq!(prefill_groups(&prompts(&[9000, 9000, 10])), [0..1, 1..2, 2..3]);
-        assert_eq!(prefill_groups(&prompts(&[20_000])), [0..1]);
+        let sizes =
+            |lengths| -> Vec<usize> { prefill_groups(&prompts(lengths)).into_iter().map(|g| g.len()).collect() };
+        assert_eq!(sizes(&[5, 9]), [2]);
+        assert_eq!(sizes(&[9000, 9000, 10]), [1, 1, 1]);
+        assert_eq!(sizes(&[10, 4000, 4000]), [3]);
+        assert_eq!(sizes(&[20_000]), [1]);
+        assert_eq!(prefill_groups(&prompts(&[9000, 9000])).last(), Some(&(1..2)));
     }
 
     #[test]

@@ -50,7 +50,7 @@ fn merged_equals_unmerged() {
         let batch = golden::batch(&golden::tensors(name));
         let mut decoder = adapted(name, base);
         let unmerged = decoder.logits(&batch).unwrap();
-        let dir = tempfile::tempdir().unwrap();
+        let dir = golden::TempDir::new();
         decoder.save_merged(dir.path(), DType::F32).unwrap();
         decoder.merge_adapter().unwrap();
         let merged = decoder.logits(&batch).unwrap();
@@ -65,7 +65,7 @@ fn merged_equals_unmerged() {
 
 #[test]
 fn our_files_come_back_with_the_same_bits() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = golden::TempDir::new();
     let batch = golden::batch(&golden::tensors("qwen2"));
     let mut decoder = golden::decoder("qwen2");
     decoder.add_lora(&random_adapter(3, 5.0), 11).unwrap();
@@ -89,7 +89,7 @@ fn adapter_config_has_the_fields_of_peft() {
     for (name, base) in ADAPTERS {
         let start = golden::folder(name).join("start");
         let theirs = read_json(&start.join("adapter_config.json")).unwrap();
-        let dir = tempfile::tempdir().unwrap();
+        let dir = golden::TempDir::new();
         adapted(name, base).save_adapter(dir.path(), base).unwrap();
         let ours = read_json(&dir.path().join("adapter_config.json")).unwrap();
         let keys = |v: &Value| v.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
@@ -167,7 +167,7 @@ fn features_that_are_not_supported_are_refused_by_name() {
     let start = golden::folder("peft_llama").join("start");
     let config = read_json(&start.join("adapter_config.json")).unwrap();
     let load = |key: &str, value: Value| {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = golden::TempDir::new();
         std::fs::copy(start.join("adapter_model.safetensors"), dir.path().join("adapter_model.safetensors")).unwrap();
         let mut changed = config.clone();
         changed[key] = value;
@@ -213,7 +213,7 @@ fn features_that_are_not_supported_are_refused_by_name() {
 #[test]
 fn half_precision_adapters_are_widened() {
     let start = golden::folder("peft_llama").join("start");
-    let dir = tempfile::tempdir().unwrap();
+    let dir = golden::TempDir::new();
     let file = "adapter_model.safetensors";
     let halved: Vec<_> = read_tensors(&start.join(file), &Device::Cpu)
         .unwrap()

@@ -8,8 +8,8 @@ use tb_nn::checkpoint::{read_json, read_tensors, write_json, write_tensors};
 use tb_nn::{AdapterUse, Decoder, GenerationConfig};
 
 /// A copy of a golden model that a test may damage.
-fn copy(name: &str) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
+fn copy(name: &str) -> golden::TempDir {
+    let dir = golden::TempDir::new();
     for entry in std::fs::read_dir(golden::folder(name)).unwrap() {
         let path = entry.unwrap().path();
         if path.is_file() {
@@ -184,7 +184,7 @@ fn a_config_of_another_model_is_refused_before_anything_loads() {
 fn broken_adapters_are_refused_by_name() {
     let start = golden::folder("peft_llama").join("start");
     let load = |prepare: &dyn Fn(&Path)| {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = golden::TempDir::new();
         for file in ["adapter_config.json", "adapter_model.safetensors"] {
             std::fs::copy(start.join(file), dir.path().join(file)).unwrap();
         }

@@ -3,7 +3,8 @@
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use tb_nn::checkpoint::{read_json, read_tensors};
 use tb_nn::{Batch, Decoder, Row};
 
@@ -71,4 +72,28 @@ pub fn rows(value: &Value) -> Vec<Row> {
         labels: v["labels"].as_array().unwrap().iter().map(|l| l.as_i64().unwrap() as i32).collect(),
     };
     value.as_array().unwrap().iter().map(one).collect()
+}
+
+/// A folder of its own that goes when the value does. Not the `tempfile` crate: as a development dependency it switches
+/// on features that make Candle build a second time.
+pub struct TempDir(PathBuf);
+
+impl TempDir {
+    pub fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("tb-nn-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }

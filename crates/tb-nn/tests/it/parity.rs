@@ -17,7 +17,8 @@ fn logits_equal_transformers() {
     }
 }
 
-/// bf16 keeps 8 bits: with logits of order 1 to 10 and two layers the two roundings stay within a few percent.
+/// bf16 keeps 8 bits. Transformers' own bf16 logits of these models differ from its f32 logits by 2.2, 1.7 and 1.6 percent
+/// of the largest logit (make.py's versions).
 #[test]
 fn bf16_stays_near_f32() {
     for name in MODELS {
@@ -26,8 +27,10 @@ fn bf16_stays_near_f32() {
         let decoder = Decoder::load(&golden::folder(name), DType::BF16, &Device::Cpu).unwrap();
         let logits = decoder.logits(&batch).unwrap();
         let difference = golden::logit_difference(&logits, &golden["logits"], &batch.lengths);
-        eprintln!("{name}: bf16 logits differ by at most {difference:.2e}");
-        assert!(difference > 0.0 && difference < 0.2, "{name}: {difference}");
+        let largest = golden::floats(&golden["logits"]).iter().map(|l| l.abs()).fold(0.0, golden::nan_max);
+        let percent = 100.0 * difference / largest;
+        eprintln!("{name}: bf16 logits differ by at most {percent:.2} % of the largest");
+        assert!(percent > 0.0 && percent < 3.0, "{name}: {percent}");
     }
 }
 

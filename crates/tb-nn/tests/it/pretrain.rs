@@ -84,7 +84,7 @@ fn a_random_model_learns_and_is_written_in_each_dtype() {
 
     let trained = decoder.logits(&batch()).unwrap();
     for (dtype, bound) in [(DType::F32, 0.0), (DType::F16, 0.02), (DType::BF16, 0.2)] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = golden::TempDir::new();
         decoder.save_full(dir.path(), dtype).unwrap();
         let stored = read_tensors(&dir.path().join("model.safetensors"), &Device::Cpu).unwrap();
         assert!(stored.values().all(|t| t.dtype() == dtype));
