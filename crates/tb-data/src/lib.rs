@@ -1,7 +1,14 @@
 //! Data in, frozen rows out; tokenizers and chat templates; run folders on disk; the hub. No clock, no database, no tensors.
 
+pub mod chat_template;
+pub mod dedup;
 pub mod error;
 pub mod files;
+pub mod frozen;
+mod guard;
+pub mod import;
 pub mod sample;
+pub mod split;
+pub mod tokenize;
 
 pub use error::{Error, Result};
