@@ -6,6 +6,7 @@ pub mod batch;
 mod block;
 pub mod config;
 pub mod families;
+pub mod induction;
 mod linear;
 mod mlp;
 pub(crate) mod model;
