@@ -2,14 +2,15 @@
 //! files' formats (tb-data), no permissions and no registry of models (tb-api).
 //!
 //! The trip of a job: `queue` stores it and writes its run folder; `supervisor` (in the process that holds `host.lock`)
-//! leases the device, starts the worker with `process` and reads its lines; `ingest` stores them in groups; `bus` gives
-//! them to every subscriber. `control` is what the user can ask meanwhile.
+//! leases the device and starts the worker with `process`; `follow` reads its lines and notices its end; `ingest` stores
+//! them in groups; `bus` gives them to every subscriber. `control` is what the user can ask meanwhile.
 
 mod bus;
 pub mod clock;
 mod control;
 mod core;
 pub mod error;
+mod follow;
 pub mod hook;
 pub mod host_lock;
 mod ingest;

@@ -23,7 +23,7 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_millis(30);
 
 /// Bytes of worker.log that an error quotes at most.
-const QUOTED_LOG_BYTES: usize = 2000;
+const QUOTED_LOG_BYTES: usize = 800;
 
 /// Parts of a variable's name that mark a secret. A worker needs none: it never goes to the network nor to the database.
 const SECRET_PARTS: [&str; 9] =
@@ -202,7 +202,7 @@ pub(crate) fn was_killed(exit: Option<ExitStatus>) -> bool {
     }
 }
 
-/// The last lines of a log as one line, [`QUOTED_LOG_BYTES`] at most; empty if there are none.
+/// The last lines of a log as one line, from its last [`QUOTED_LOG_BYTES`]; empty if there are none.
 fn log_end(path: &Path) -> String {
     use std::io::{Read, Seek, SeekFrom};
     let read = || -> std::io::Result<Vec<u8>> {
@@ -241,6 +241,9 @@ mod tests {
         assert_eq!(log_end(&path), "");
         std::fs::write(&path, "x".repeat(5000) + "\n\none\ntwo\n thread panicked\n").unwrap();
         let end = log_end(&path);
-        assert!(end.len() <= QUOTED_LOG_BYTES && end.ends_with("| one | two | thread panicked"), "{end}");
+        assert!(
+            end.len() < QUOTED_LOG_BYTES + 3 * " | ".len() && end.ends_with("| one | two | thread panicked"),
+            "{end}"
+        );
     }
 }
