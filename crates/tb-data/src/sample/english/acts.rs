@@ -91,7 +91,7 @@ pub(crate) const ACTS: &[Act] = &[
         polite: "The {event} has been rescheduled to {day} because {reason}.",
         blunt: &["The {event} is on {day} now. {Reason}.", "Change the {event} in your diary to {day}. {Reason}."],
         friendly: "The {event} has moved to {day} because {reason}. I hope that's okay!",
-        notes: &["{event} now {day}, {reason}", "{event} moved to {day} ({reason})"],
+        notes: &["{event} now {day}, {reason}", "{event} moved to {day}; {reason}"],
         sentences: "The {event} has been moved to {day} because {reason}.",
     },
     Act {
@@ -106,7 +106,7 @@ pub(crate) const ACTS: &[Act] = &[
             "Start the {event} without me. I'm {minutes} minutes late. {Reason}.",
         ],
         friendly: "I'm so sorry, I'll be {minutes} minutes late for the {event} because {reason}.",
-        notes: &["{minutes} min late for {event}, {reason}", "late for {event}, {minutes} min ({reason})"],
+        notes: &["{minutes} min late for {event}, {reason}", "late for {event}, {minutes} min; {reason}"],
         sentences: "I will be {minutes} minutes late for the {event} because {reason}.",
     },
     Act {
@@ -115,7 +115,7 @@ pub(crate) const ACTS: &[Act] = &[
         polite: "Please allow {days} more days for the {obj}, as {reason}.",
         blunt: &["The {obj} will take {days} more days. {Reason}.", "Wait {days} more days for the {obj}. {Reason}."],
         friendly: "The {obj} will need {days} more days because {reason}. Thanks for being patient!",
-        notes: &["{obj} needs {days} more days, {reason}", "{days} more days for {obj} ({reason})"],
+        notes: &["{obj} needs {days} more days, {reason}", "{days} more days for {obj}; {reason}"],
         sentences: "The {obj} needs {days} more days because {reason}.",
     },
     Act {
@@ -127,7 +127,7 @@ pub(crate) const ACTS: &[Act] = &[
             "Count me out of the {event} on {day}. {Reason}.",
         ],
         friendly: "I'd love to join the {event} on {day}, but I can't make it this time because {reason}.",
-        notes: &["can't attend {event} {day}, {reason}", "not at {event} {day} ({reason})"],
+        notes: &["can't attend {event} {day}, {reason}", "not at {event} {day}; {reason}"],
         sentences: "I cannot attend the {event} on {day} because {reason}.",
     },
     Act {
@@ -281,7 +281,7 @@ pub(crate) const ACTS: &[Act] = &[
         polite: "The {event} on {day} has been cancelled because {reason}.",
         blunt: &["The {event} on {day} is off. {Reason}.", "There is no {event} on {day}. {Reason}."],
         friendly: "I'm sorry, but the {event} on {day} won't happen because {reason}. Let's find another date soon!",
-        notes: &["{event} {day} cancelled, {reason}", "cancelled: {event} {day} ({reason})"],
+        notes: &["{event} {day} cancelled, {reason}", "cancelled: {event} {day}; {reason}"],
         sentences: "The {event} on {day} is cancelled because {reason}.",
     },
     Act {
@@ -290,7 +290,7 @@ pub(crate) const ACTS: &[Act] = &[
         polite: "The {obj} is no longer required, as {reason}.",
         blunt: &["I don't need the {obj} anymore. {Reason}.", "Stop working on the {obj}. {Reason}."],
         friendly: "There's no need to worry about the {obj} anymore, because {reason}.",
-        notes: &["{obj} not needed, {reason}", "no {obj} needed ({reason})"],
+        notes: &["{obj} not needed, {reason}", "no {obj} needed; {reason}"],
         sentences: "The {obj} is no longer needed because {reason}.",
     },
     Act {

@@ -151,7 +151,7 @@ pub(crate) const WORDS: Words = Words {
         "セミナー",
         "発表会",
         "避難訓練",
-        "棚卸し",
+        "在庫確認",
     ],
     items: &[
         ("椅子", "脚"),
