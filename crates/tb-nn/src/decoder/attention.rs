@@ -1,10 +1,12 @@
 //! Self-attention of one block: projections, rotation, grouped-query attention, output. The attention itself is in `ops::attention`.
 
+use super::block::Norm;
 use super::config::DecoderConfig;
 use super::linear::{Context, Linear};
 use super::param::Builder;
 use crate::Result;
 use crate::ops::attention::causal_attention;
+use crate::ops::attention_block::{AttentionBlock, attention_block};
 use crate::ops::rope::{Positions, rope};
 use candle_core::Tensor;
 
@@ -65,6 +67,33 @@ impl Attention {
         let (b, t, _, _) = attended.dims4()?;
         let joined = attended.reshape((b, t, self.heads * self.head_dim))?; // (B, T, H*D)
         self.o.forward(&joined, ctx)
+    }
+
+    /// x + attention(norm(x)) as one op, where every base weight is frozen; x (B, T, C).
+    pub(crate) fn fused(
+        &self,
+        x: &Tensor,
+        norm: &Norm,
+        rotation: &Rotation<'_>,
+        lengths: Option<&[usize]>,
+        ctx: Context,
+    ) -> Result<Tensor> {
+        let block = AttentionBlock {
+            norm: norm.weight.tensor(),
+            eps: norm.eps,
+            q: self.q.projection(ctx),
+            k: self.k.projection(ctx),
+            v: self.v.projection(ctx),
+            o: self.o.projection(ctx),
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            cos: rotation.cos,
+            sin: rotation.sin,
+            positions: rotation.positions,
+            scale: self.scale(),
+            lengths,
+        };
+        attention_block(x, &block)
     }
 
     /// x (B, T, C) to (B, T, C), each position seeing itself and those before it within its row's length.

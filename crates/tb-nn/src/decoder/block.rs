@@ -14,7 +14,7 @@ use candle_core::{Tensor, Var};
 pub(crate) struct Norm {
     pub(crate) name: String,
     pub(crate) weight: Parameter,
-    eps: f64,
+    pub(crate) eps: f64,
 }
 
 impl Norm {
@@ -58,15 +58,22 @@ impl Block {
         lengths: Option<&[usize]>,
         ctx: Context,
     ) -> Result<Tensor> {
-        let normed = self.input_norm.forward(x)?;
-        let attended = self.attention.forward(&normed, rotation, lengths, ctx)?;
-        self.feed_forward(&(x + attended)?, ctx)
+        let attended = match self.input_norm.weight {
+            Parameter::Frozen(_) => self.attention.fused(x, &self.input_norm, rotation, lengths, ctx)?,
+            Parameter::Trained(_) => {
+                (x + self.attention.forward(&self.input_norm.forward(x)?, rotation, lengths, ctx)?)?
+            }
+        };
+        self.feed_forward(&attended, ctx)
     }
 
-    /// The second half of the block, of x (B, T, C) after attention.
+    /// The second half of the block, of x (B, T, C) after attention. A model is trained in full or not at all, so the
+    /// norm tells for the whole block whether its base weights are frozen.
     pub(crate) fn feed_forward(&self, x: &Tensor, ctx: Context) -> Result<Tensor> {
-        let fed = self.mlp.forward(&self.post_norm.forward(x)?, ctx)?;
-        Ok((x + fed)?)
+        match self.post_norm.weight {
+            Parameter::Frozen(_) => self.mlp.fused(x, &self.post_norm, ctx),
+            Parameter::Trained(_) => Ok((x + self.mlp.forward(&self.post_norm.forward(x)?, ctx)?)?),
+        }
     }
 
     /// Linears in the order of trainable parameters.

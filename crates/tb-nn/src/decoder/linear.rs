@@ -6,6 +6,7 @@ use super::{AdapterSwitch, Pass};
 use crate::Result;
 use crate::lora::{LoraLayer, Matrix, peft_name};
 use crate::ops::linear::{Dropout, frozen_linear, full_linear, lora_linear};
+use crate::ops::projection::{Adapter, Projection};
 use candle_core::{DType, Tensor, Var};
 use tb_core::random::{Purpose, Stream, name_key};
 
@@ -53,6 +54,20 @@ impl Linear {
             (_, _, Parameter::Frozen(weight)) => frozen_linear(x, weight, bias),
             (_, _, Parameter::Trained(weight)) => full_linear(x, weight.as_tensor(), bias),
         }
+    }
+
+    /// This layer as a part of a fused block; its base weight must be frozen.
+    pub(crate) fn projection(&self, ctx: Context) -> Projection<'_> {
+        let adapter = match (&self.lora, ctx.adapter) {
+            (Some(lora), AdapterSwitch::On) => Some(Adapter {
+                a: lora.a.tensor(),
+                b: lora.b.tensor(),
+                scaling: lora.scaling,
+                dropout: self.dropout(lora, ctx.pass),
+            }),
+            (Some(_), AdapterSwitch::Off) | (None, _) => None,
+        };
+        Projection { weight: self.weight.tensor(), bias: self.bias.as_ref().map(Parameter::tensor), adapter }
     }
 
     /// A mask of its own for every layer, step and micro-batch.

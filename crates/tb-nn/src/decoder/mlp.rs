@@ -1,9 +1,11 @@
 //! The gated feed-forward layer of one block: down(silu(gate(x)) * up(x)). The activation is in `ops::swiglu`.
 
+use super::block::Norm;
 use super::config::DecoderConfig;
 use super::linear::{Context, Linear};
 use super::param::Builder;
 use crate::Result;
+use crate::ops::mlp_block::{MlpBlock, mlp_block};
 use crate::ops::swiglu::swiglu;
 use candle_core::Tensor;
 
@@ -23,6 +25,18 @@ impl Mlp {
             up: Linear::build(b, format!("{path}.up_proj"), (f, c), bias)?,
             down: Linear::build(b, format!("{path}.down_proj"), (c, f), bias)?,
         })
+    }
+
+    /// x + mlp(norm(x)) as one op, where every base weight is frozen; x (..., C).
+    pub(crate) fn fused(&self, x: &Tensor, norm: &Norm, ctx: Context) -> Result<Tensor> {
+        let block = MlpBlock {
+            norm: norm.weight.tensor(),
+            eps: norm.eps,
+            gate: self.gate.projection(ctx),
+            up: self.up.projection(ctx),
+            down: self.down.projection(ctx),
+        };
+        mlp_block(x, &block)
     }
 
     /// x (..., C) to (..., C).
