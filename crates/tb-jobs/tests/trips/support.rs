@@ -32,7 +32,8 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 /// A script that starts this test program as the fake worker. Written once, before anything is spawned: a program that a
 /// fork still holds open for writing cannot be started.
 static WORKER: LazyLock<PathBuf> = LazyLock::new(|| {
-    let folder = std::env::temp_dir().join(format!("tb-jobs-{}", std::process::id()));
+    let folder = option_env!("CARGO_TARGET_TMPDIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    let folder = folder.join(format!("tb-jobs-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("fake-worker");
     let program = std::env::current_exe().unwrap();
