@@ -1,1 +1,7 @@
-//! One binary, one file per trip.
+//! One binary, one file per trip: the programs as a user runs them, each test in a home folder of its own.
+
+mod broken_files;
+mod command_line;
+mod host_dies;
+mod main_job;
+mod worker_dies;

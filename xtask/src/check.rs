@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{cargo, floors, generate, root, run, step, step_with};
+use crate::{cargo, floors, root, run, step, step_with};
 
 /// Every test: Rust's, then the front end's types.
 pub fn test() -> Result<()> {
@@ -16,7 +16,6 @@ pub fn test() -> Result<()> {
         &[("TONEBRIDGE_WORKER", &worker.to_string_lossy()), ("TONEBRIDGE", &program.to_string_lossy())],
     )?;
     floors::floors()?;
-    generate::generate(generate::Mode::Compare)?;
     step_with("npm", &["run", "--silent", "check"], &root().join("ui"), &[])
 }
 

@@ -1,2 +1,77 @@
-//! The program `tonebridge`.
-fn main() {}
+//! The program `tonebridge`: arguments in, commands of the one table out. Work is done by tb-api and its workers.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod args;
+mod demo;
+mod export;
+mod home;
+mod measure;
+mod output;
+mod pretrain;
+mod progress;
+mod table;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tb_core::{ApiError, ErrorCode};
+
+use crate::{
+    args::{Args, Task},
+    output::Output,
+};
+
+fn main() -> ExitCode {
+    // Results may be piped into a program that stops reading.
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version are answers; everything else is a mistake in the arguments.
+            let code = if error.use_stderr() { 2 } else { 0 };
+            error.print().ok();
+            return ExitCode::from(code);
+        }
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("TONEBRIDGE_LOG").unwrap_or_else(|_| "error".into()),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    let output = Output::new(args.json);
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| ApiError::new(ErrorCode::Internal, format!("The program cannot start: {e}.")))
+        .and_then(|runtime| runtime.block_on(run(&args, &output)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output.error(&error);
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
+        }
+    }
+}
+
+async fn run(args: &Args, output: &Output) -> Result<(), ApiError> {
+    let ctx = home::open(args).await?;
+    match &args.task {
+        Task::Demo(demo) => demo::run(&ctx, demo, output).await,
+        Task::Train(train) => train::run(&ctx, train, output).await,
+        Task::Pretrain(pretrain) => pretrain::run(&ctx, pretrain, output).await,
+        Task::Score(score) => measure::score(&ctx, score, output).await,
+        Task::Generate(generate) => measure::generate(&ctx, generate, output).await,
+        Task::Evaluate(evaluate) => measure::evaluate(&ctx, evaluate, output).await,
+        Task::Export(export) => export::run(&ctx, export, output).await,
+        Task::Doctor => table::doctor(&ctx, output).await,
+        Task::Data(words) => table::run(&ctx, "data", &words.words, output).await,
+        Task::Job(words) => table::run(&ctx, "job", &words.words, output).await,
+        Task::Model(words) => table::run(&ctx, "model", &words.words, output).await,
+        Task::Eval(words) => table::run(&ctx, "eval", &words.words, output).await,
+        Task::Sample(words) => table::run(&ctx, "sample", &words.words, output).await,
+        Task::Settings(words) => table::run(&ctx, "settings", &words.words, output).await,
+        Task::Events(words) => table::run(&ctx, "events", &words.words, output).await,
+    }
+}

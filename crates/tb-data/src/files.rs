@@ -9,6 +9,8 @@ mod run_folder;
 
 pub use atomic::{atomic_write, sync_dir};
 pub use events::{EventTail, EventWriter};
+#[cfg(feature = "hub")]
+pub(crate) use hash::hex;
 pub use hash::{model_sha256, sha256_bytes, sha256_file};
 pub use lock::RunLock;
 pub use run_folder::RunFolder;

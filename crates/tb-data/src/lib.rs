@@ -6,6 +6,8 @@ pub mod error;
 pub mod files;
 pub mod frozen;
 mod guard;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod import;
 pub mod sample;
 pub mod split;

@@ -58,7 +58,8 @@ pub fn certify(recipe: &dyn Recipe, seed: u64, rows: usize) -> Result<Certificat
         }
     }
 
-    let kept: Vec<Tensor> = trainable.iter().map(|(_, var)| var.as_tensor().copy()).collect::<candle_core::Result<_>>()?;
+    let kept: Vec<Tensor> =
+        trainable.iter().map(|(_, var)| var.as_tensor().copy()).collect::<candle_core::Result<_>>()?;
     let trial = AdamW::new(trainable.clone(), AdamWConfig::default())
         .step(&before, 1e-3)
         .map_err(Failure::from)
@@ -121,8 +122,11 @@ fn refused(what: &str) -> Failure {
 }
 
 fn not_finite(name: &str) -> Failure {
-    Failure::new(ErrorCode::NotFinite, format!("the gradient certificate does not hold: the gradient of {name} is not finite."))
-        .hint("No step was taken. Check the base model's weights, or use dtype float32.")
+    Failure::new(
+        ErrorCode::NotFinite,
+        format!("the gradient certificate does not hold: the gradient of {name} is not finite."),
+    )
+    .hint("No step was taken. Check the base model's weights, or use dtype float32.")
 }
 
 #[cfg(test)]

@@ -102,7 +102,10 @@ pub fn prune(session: &mut Session, keep_last: u32, best: Option<Best>) -> Resul
 pub fn restore(session: &mut Session, recipe: &dyn Recipe, optimizer: &mut AdamW) -> Result<Option<TrainState>> {
     let found = checkpoints::newest_valid(session.run())?;
     for broken in &found.broken {
-        session.note(Level::Warn, format!("The checkpoint from step {} was passed over: {}", broken.step, broken.reason))?;
+        session.note(
+            Level::Warn,
+            format!("The checkpoint from step {} was passed over: {}", broken.step, broken.reason),
+        )?;
     }
     let Some((folder, manifest)) = found.checkpoint else { return Ok(None) };
     read_weights(&folder, recipe)?;
@@ -148,7 +151,14 @@ fn read_weights(folder: &Path, recipe: &dyn Recipe) -> Result<()> {
 pub fn first_non_finite(variables: &[(String, Var)]) -> Result<Option<&str>> {
     for (name, var) in variables {
         // A sum of absolute values is finite exactly if each is, unless they are near the largest f32: then it is no use either.
-        if !var.as_detached_tensor().abs()?.sum_all()?.to_dtype(candle_core::DType::F32)?.to_scalar::<f32>()?.is_finite() {
+        if !var
+            .as_detached_tensor()
+            .abs()?
+            .sum_all()?
+            .to_dtype(candle_core::DType::F32)?
+            .to_scalar::<f32>()?
+            .is_finite()
+        {
             return Ok(Some(name));
         }
     }

@@ -1,8 +1,8 @@
 //! The devices of this machine that the worker can use, as `--describe` tells the host. Choosing one is the host's business.
 
+use tb_core::ErrorCode;
 use tb_core::recipe::Dtype;
 use tb_core::run_folder::{DeviceDescription, SCHEMA, WorkerDescription};
-use tb_core::ErrorCode;
 
 use crate::error::{Failure, Result};
 

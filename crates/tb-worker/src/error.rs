@@ -101,6 +101,9 @@ mod tests {
     #[test]
     fn a_failure_reads_as_sentences() {
         let failure = Failure::new(ErrorCode::DataInvalid, "the file is cut off.").within("Training was not started");
-        assert_eq!(failure.hint("Copy it again.").to_string(), "Training was not started: the file is cut off. Copy it again.");
+        assert_eq!(
+            failure.hint("Copy it again.").to_string(),
+            "Training was not started: the file is cut off. Copy it again."
+        );
     }
 }

@@ -74,9 +74,7 @@ pub fn run(session: &mut Session, task: &EvaluateTask) -> Result<()> {
     let scores: Vec<RowScore> = questions
         .iter()
         .zip(outputs.iter().zip(&logprobs))
-        .map(|(q, (output, logprobs))| {
-            RowScore::new(output, &q.target, q.language.as_deref(), &q.slots, logprobs)
-        })
+        .map(|(q, (output, logprobs))| RowScore::new(output, &q.target, q.language.as_deref(), &q.slots, logprobs))
         .collect();
 
     let seed = task.decoding.seed;
@@ -134,12 +132,12 @@ fn question(tokenizer: &TextTokenizer, row: &DataRow, index: usize) -> std::resu
     let options = RenderOptions { max_length: usize::MAX, loss_on: LossOn::Auto };
     let tokens = render_row(tokenizer, &row.example, &options).map_err(|e| e.to_string())?;
     let prompt = match &row.example {
-        Example::PromptCompletion { prompt: Said::Text(text), .. } | Example::Preference { prompt: Said::Text(text), .. } => {
-            text.clone()
-        }
-        Example::PromptCompletion { .. } | Example::Preference { .. } | Example::Messages { .. } | Example::Text { .. } => {
-            tokenizer.decode(&prompt_ids).map_err(|e| e.to_string())?
-        }
+        Example::PromptCompletion { prompt: Said::Text(text), .. }
+        | Example::Preference { prompt: Said::Text(text), .. } => text.clone(),
+        Example::PromptCompletion { .. }
+        | Example::Preference { .. }
+        | Example::Messages { .. }
+        | Example::Text { .. } => tokenizer.decode(&prompt_ids).map_err(|e| e.to_string())?,
     };
     let text = |name: &str| row.more.get(name).and_then(Value::as_str).map(str::to_owned);
     Ok(Question {
@@ -194,10 +192,7 @@ fn items(wanted: &[Metric], questions: &[Question], outputs: &[String], scores: 
             target: q.target.clone(),
             output: output.clone(),
             group: q.group.clone(),
-            metrics: wanted
-                .iter()
-                .filter_map(|m| Some((m.as_str().to_owned(), m.of_row(score)?.into())))
-                .collect(),
+            metrics: wanted.iter().filter_map(|m| Some((m.as_str().to_owned(), m.of_row(score)?.into()))).collect(),
         };
         serde_json::to_writer(&mut text, &item).map_err(|e| Failure::new(ErrorCode::Internal, e.to_string()))?;
         text.push(b'\n');

@@ -46,7 +46,9 @@ pub fn run(session: &mut Session, task: &ExportTask) -> Result<()> {
             let tolerance = if stored == DType::F32 { TOLERANCE_F32 } else { TOLERANCE_HALF };
             // A NaN is not within the tolerance either.
             if difference.is_nan() || difference > tolerance {
-                let message = format!("Nothing was written: the merged model's logits differ by {difference:.4} from the tuned model's.");
+                let message = format!(
+                    "Nothing was written: the merged model's logits differ by {difference:.4} from the tuned model's."
+                );
                 return Err(Failure::new(ErrorCode::DataInvalid, message).hint("Export as peft instead."));
             }
             metrics.insert("max_logit_difference".to_owned(), difference.into());

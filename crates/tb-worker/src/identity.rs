@@ -100,7 +100,10 @@ mod tests {
 
     #[test]
     fn the_order_of_keys_does_not_matter() {
-        let (a, b) = (json!({"x": [1, {"b": 2, "a": null}], "k": "\"q\""}), json!({"k": "\"q\"", "x": [1, {"a": null, "b": 2}]}));
+        let (a, b) = (
+            json!({"x": [1, {"b": 2, "a": null}], "k": "\"q\""}),
+            json!({"k": "\"q\"", "x": [1, {"a": null, "b": 2}]}),
+        );
         assert_eq!(canonical(&a), canonical(&b));
         assert_eq!(canonical(&a), r#"{"k":"\"q\"","x":[1,{"a":null,"b":2}]}"#);
     }

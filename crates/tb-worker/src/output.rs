@@ -26,11 +26,7 @@ const TOKENIZER_FILES: [&str; 9] = [
 ///
 /// # Errors
 /// Whatever `fill` returns, or a disk that refuses; the folder that was there before is kept then.
-pub fn write_folder(
-    folder: &Path,
-    listed_as: &str,
-    fill: impl FnOnce(&Path) -> Result<()>,
-) -> Result<Vec<FileHash>> {
+pub fn write_folder(folder: &Path, listed_as: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<Vec<FileHash>> {
     let (partial, old) = (neighbour(folder, "partial"), neighbour(folder, "old"));
     remove(&partial)?;
     // A crash between the two renames below leaves only the old folder under another name.

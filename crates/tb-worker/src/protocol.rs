@@ -64,15 +64,8 @@ impl Session {
         }
         let events = run.event_writer()?;
         std::fs::write(run.path().join(RESERVE), vec![0x20; RESERVE_BYTES])?;
-        let mut session = Self {
-            run,
-            events,
-            earlier,
-            control: Control::default(),
-            control_seen: None,
-            kept: None,
-            _lock: lock,
-        };
+        let mut session =
+            Self { run, events, earlier, control: Control::default(), control_seen: None, kept: None, _lock: lock };
         session.control();
         Ok(session)
     }

@@ -34,7 +34,8 @@ pub fn run(session: &mut Session, task: &ScoreTask) -> Result<()> {
     let (mut sum, mut tokens) = (0.0, 0usize);
     for (row, logprobs) in rows.rows.iter().zip(&scores) {
         let line = line(&tokenizer, row, logprobs);
-        serde_json::to_writer(&mut text, &line).map_err(|e| Failure::new(tb_core::ErrorCode::Internal, e.to_string()))?;
+        serde_json::to_writer(&mut text, &line)
+            .map_err(|e| Failure::new(tb_core::ErrorCode::Internal, e.to_string()))?;
         writeln!(text)?;
         sum += logprobs.iter().map(|v| f64::from(*v)).sum::<f64>();
         tokens += logprobs.len();

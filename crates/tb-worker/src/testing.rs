@@ -6,7 +6,9 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::json;
 use tb_core::random::{Purpose, Stream};
 use tb_core::recipe::{Hyperparameters, Method, TargetModules};
-use tb_core::run_folder::{DataSource, ModelSource, RunEvent, RunEventBody, RunSpec, SCHEMA, StepPoint, Task, TrainTask};
+use tb_core::run_folder::{
+    DataSource, ModelSource, RunEvent, RunEventBody, RunSpec, SCHEMA, StepPoint, Task, TrainTask,
+};
 use tb_data::files::RunFolder;
 use tb_nn::decoder::{Batch, Decoder, DecoderConfig, IGNORED, Pass, Row};
 
@@ -39,7 +41,8 @@ pub fn rows(n: usize, seed: u64) -> Vec<Row> {
     let mut stream = Stream::new(seed, 0, Purpose::Grammar, 0);
     (0..n)
         .map(|_| {
-            let ids: Vec<u32> = (0..4 + stream.below(8)).map(|_| 3 + stream.below(u64::from(VOCABULARY) - 3) as u32).collect();
+            let ids: Vec<u32> =
+                (0..4 + stream.below(8)).map(|_| 3 + stream.below(u64::from(VOCABULARY) - 3) as u32).collect();
             let labels = ids.iter().enumerate().map(|(t, id)| if t < 2 { IGNORED } else { *id as i32 }).collect();
             Row { ids, labels }
         })

@@ -180,7 +180,8 @@ fn finish(
         && best.step != state.step
         && !checkpoint::restore_weights_of(session, recipe, best.step)?
     {
-        session.note(Level::Warn, format!("The best checkpoint (step {}) is gone; the last is the result.", best.step))?;
+        session
+            .note(Level::Warn, format!("The best checkpoint (step {}) is gone; the last is the result.", best.step))?;
     }
     let folder = recipe.result_folder();
     let files = output::write_folder(&session.folder().join(folder), folder, |dir| recipe.write_result(dir))

@@ -85,12 +85,8 @@ impl<'a> TrainLoop<'a> {
             total_steps,
             learning_rate: h.learning_rate,
         };
-        let config = AdamWConfig {
-            beta1: h.adam_beta1,
-            beta2: h.adam_beta2,
-            eps: h.adam_epsilon,
-            weight_decay: h.weight_decay,
-        };
+        let config =
+            AdamWConfig { beta1: h.adam_beta1, beta2: h.adam_beta2, eps: h.adam_epsilon, weight_decay: h.weight_decay };
         let trainable = recipe.decoder().trainable();
         let mut optimizer = AdamW::new(trainable.clone(), config);
         let restored = checkpoint::restore(session, recipe, &mut optimizer)?;

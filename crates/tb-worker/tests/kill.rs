@@ -56,9 +56,8 @@ fn write_rows(path: &Path, rows: usize, seed: u64) {
         let words: Vec<String> = (0..3 + stream.below(words)).map(|_| format!("w{}", stream.below(WORDS))).collect();
         words.join(" ")
     };
-    let lines: Vec<String> = (0..rows)
-        .map(|_| json!({"prompt": text(8), "completion": format!(" {}", text(8))}).to_string())
-        .collect();
+    let lines: Vec<String> =
+        (0..rows).map(|_| json!({"prompt": text(8), "completion": format!(" {}", text(8))}).to_string()).collect();
     std::fs::write(path, lines.join("\n")).unwrap();
 }
 
@@ -162,10 +161,8 @@ fn twenty_kills_do_not_change_a_bit() {
     let events = events(&killed);
     assert!(events.iter().enumerate().all(|(i, e)| e.n == i as u64 + 1), "the numbers of the events have a gap");
     assert!(matches!(events.last().unwrap().body, RunEventBody::Done(_)));
-    let resumed = events
-        .iter()
-        .filter(|e| matches!(e.body, RunEventBody::Started { resumed_from_step: Some(_), .. }))
-        .count();
+    let resumed =
+        events.iter().filter(|e| matches!(e.body, RunEventBody::Started { resumed_from_step: Some(_), .. })).count();
     assert!(resumed > 0, "no kill fell behind a checkpoint: the test showed nothing");
     let left: Vec<String> = std::fs::read_dir(killed.join("checkpoints"))
         .unwrap()

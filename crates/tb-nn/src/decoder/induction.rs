@@ -201,7 +201,8 @@ mod tests {
         let ids: Vec<u32> = [&[1], &first[..], &[2], &first[..]].concat();
         let row = Row { labels: ids.iter().map(|i| *i as i32).collect(), ids };
         let batch = Batch::from_rows(&[row.clone()], 0).unwrap();
-        let said = decoder.logits(&batch).unwrap().argmax(D::Minus1).unwrap().flatten_all().unwrap().to_vec1::<u32>().unwrap();
+        let said =
+            decoder.logits(&batch).unwrap().argmax(D::Minus1).unwrap().flatten_all().unwrap().to_vec1::<u32>().unwrap();
         // From the second token of the copy on, the token before it has been seen.
         let right = (42..row.ids.len() - 1).filter(|t| said[*t] == row.ids[t + 1]).count();
         let asked = row.ids.len() - 1 - 42;

@@ -161,9 +161,8 @@ pub fn metrics(wanted: &[Metric], rows: &[&RowScore], seed: u64, group: &str) ->
         }
         let lane = name_key(&format!("{group}/{}", metric.as_str()));
         let mut stream = Stream::new(seed, 0, Purpose::Bootstrap, lane);
-        let estimate = Bootstrap::default().estimate(rows.len(), &mut || stream.uniform_f64(), |picked| {
-            metric.of_rows(&rows, picked)
-        })?;
+        let estimate = Bootstrap::default()
+            .estimate(rows.len(), &mut || stream.uniform_f64(), |picked| metric.of_rows(&rows, picked))?;
         values.push(MetricValue {
             name: metric.as_str().to_owned(),
             value: estimate.value,

@@ -11,7 +11,8 @@ fn run(session: &mut Session, recipe: &dyn Recipe, h: &Hyperparameters) -> Resul
 
 /// What must be equal between two runs; times and memory may differ.
 fn facts(points: &[StepPoint]) -> Vec<(u64, u64, u64, u64, u64)> {
-    let bits = |p: &StepPoint| (p.step, p.loss.to_bits(), p.grad_norm.to_bits(), p.learning_rate.to_bits(), p.num_tokens);
+    let bits =
+        |p: &StepPoint| (p.step, p.loss.to_bits(), p.grad_norm.to_bits(), p.learning_rate.to_bits(), p.num_tokens);
     points.iter().map(bits).collect()
 }
 
@@ -97,7 +98,9 @@ fn one_bad_step_is_skipped_and_noted() {
     assert_eq!((summary.state.step, summary.state.optimizer_steps, summary.state.losses), (12, 10, 10));
     assert!(summary.state.loss_sum.is_finite());
     assert!(checkpoint::first_non_finite(&faulty.decoder().trainable()).unwrap().is_none());
-    let notes = events(&session).into_iter().filter(|e| matches!(&e.body, RunEventBody::Note { message, .. } if message.contains("skipped")));
+    let notes = events(&session)
+        .into_iter()
+        .filter(|e| matches!(&e.body, RunEventBody::Note { message, .. } if message.contains("skipped")));
     assert_eq!(notes.count(), 2);
     let steps: Vec<u64> = points(&session).iter().map(|p| p.step).collect();
     assert_eq!(steps, [1, 2, 3, 4, 6, 7, 9, 10, 11, 12]);
@@ -143,13 +146,7 @@ fn only_the_newest_checkpoints_and_the_best_stay() {
 #[test]
 fn a_run_without_progress_ends_early_also_after_a_resume() {
     let place = Place::new();
-    let h = Hyperparameters {
-        early_stopping_patience: 2,
-        eval_steps: 2,
-        save_steps: 2,
-        adam_beta1: 0.0,
-        ..settings()
-    };
+    let h = Hyperparameters { early_stopping_patience: 2, eval_steps: 2, save_steps: 2, adam_beta1: 0.0, ..settings() };
     let ruin = |step, loss: candle_core::Tensor| if step > 2 { Ok((loss * -1.0)?) } else { Ok(loss) };
     let mut session = place.create("early", &h);
     let faulty = Faulty { inner: recipe(&place.base(), &h), fault: ruin };
@@ -157,7 +154,9 @@ fn a_run_without_progress_ends_early_also_after_a_resume() {
     assert_eq!((outcome, summary.state.step), (Outcome::EarlyStopped, 6));
     drop(session);
     let mut session = place.open("early");
-    let Ending::Finished(outcome, summary) = run(&mut session, &recipe(&place.base(), &h), &h).unwrap() else { panic!() };
+    let Ending::Finished(outcome, summary) = run(&mut session, &recipe(&place.base(), &h), &h).unwrap() else {
+        panic!()
+    };
     assert_eq!((outcome, summary.state.step), (Outcome::EarlyStopped, 6));
 }
 
@@ -177,7 +176,9 @@ fn pause_writes_a_checkpoint_and_the_run_goes_on_to_the_same_bits() {
         }
         Ok(loss)
     };
-    let Ending::Paused(summary) = run(&mut session, &Faulty { inner: recipe(&place.base(), &h), fault: pause }, &h).unwrap() else {
+    let Ending::Paused(summary) =
+        run(&mut session, &Faulty { inner: recipe(&place.base(), &h), fault: pause }, &h).unwrap()
+    else {
         panic!()
     };
     assert_eq!(summary.state.step, 5);

@@ -1,0 +1,188 @@
+//! What every command works with: the database, the jobs, the settings, the home folder and the actor.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::Value;
+use tb_core::{
+    ApiError, ErrorCode,
+    audit::AuditEntry,
+    event::{Event, EventBody},
+    ids::JobId,
+    job::Job,
+    settings::Settings,
+    tag::Tag,
+};
+use tb_db::Db;
+use tb_jobs::{Jobs, WorkerBinary};
+
+use crate::{Actor, found, on_done::Registrar};
+
+/// The program's heart, cheap to clone: one per process, plus who asks.
+#[derive(Clone)]
+pub struct Ctx {
+    inner: Arc<Inner>,
+    actor: Actor,
+}
+
+struct Inner {
+    home: PathBuf,
+    settings: Settings,
+    db: Db,
+    jobs: Jobs,
+}
+
+/// Opens the home folder: database, queue and workers. Settings are read by the caller, who knows the command line.
+///
+/// # Errors
+/// A folder that cannot be written, a database that is damaged or newer than this program.
+pub async fn open(home: &Path, settings: Settings, actor: Actor) -> Result<Ctx, ApiError> {
+    for folder in ["runs", "datasets"] {
+        let path = home.join(folder);
+        std::fs::create_dir_all(&path).map_err(|e| {
+            ApiError::new(ErrorCode::Unavailable, format!("The folder {} cannot be made: {e}.", path.display()))
+                .hint("Set TONEBRIDGE_HOME to a folder that you may write to.")
+        })?;
+    }
+    let db = Db::open(&home.join("tonebridge.db")).await?;
+    let workers = tb_jobs::workers::find_all().await;
+    let jobs = Jobs::open(db.clone(), home, workers, Arc::new(Registrar)).await?;
+    Ok(Ctx { inner: Arc::new(Inner { home: home.to_owned(), settings, db, jobs }), actor })
+}
+
+impl Ctx {
+    /// The same program for another actor.
+    #[must_use]
+    pub fn as_actor(&self, actor: Actor) -> Self {
+        Self { inner: Arc::clone(&self.inner), actor }
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
+    /// The folder where everything lives.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        &self.inner.home
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// The queue, its workers and the event stream.
+    #[must_use]
+    pub fn jobs(&self) -> &Jobs {
+        &self.inner.jobs
+    }
+
+    pub(crate) fn db(&self) -> &Db {
+        &self.inner.db
+    }
+
+    /// A worker for a one-shot task.
+    ///
+    /// # Errors
+    /// `unavailable` if no worker program was found.
+    pub fn worker(&self) -> Result<&WorkerBinary, ApiError> {
+        self.jobs().workers().first().ok_or_else(no_worker)
+    }
+
+    /// The number of the newest event: what a follower starts from.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub async fn last_seq(&self) -> Result<i64, ApiError> {
+        Ok(tb_db::events::last_seq(self.db()).await?)
+    }
+
+    /// Follows a job until it rests; every event of it after `seq` is shown once, in order.
+    ///
+    /// # Errors
+    /// A job that does not exist, or a database that cannot be read.
+    pub async fn follow(
+        &self,
+        id: &JobId,
+        seq: i64,
+        on_event: &mut (dyn FnMut(&Event) + Send),
+    ) -> Result<Job, ApiError> {
+        let mut events = self.jobs().subscribe(seq);
+        while let Some(event) = events.next().await {
+            let of_job = match &event.body {
+                EventBody::Job { job } => job.id == *id,
+                EventBody::Points { job_id, .. }
+                | EventBody::EvalPoint { job_id, .. }
+                | EventBody::Run { job_id, .. } => job_id == id,
+                EventBody::Deployment { .. } | EventBody::Experiment { .. } | EventBody::Stale { .. } => false,
+            };
+            if of_job {
+                on_event(&event);
+            }
+            // The stored state decides: an event of an earlier rest may be far behind.
+            if let EventBody::Job { job } = &event.body
+                && job.id == *id
+                && job.status.is_at_rest()
+            {
+                let now = found::job(self.db(), id).await?;
+                if now.status.is_at_rest() && now.version <= job.version {
+                    return Ok(now);
+                }
+            }
+        }
+        found::job(self.db(), id).await
+    }
+
+    /// After a command: one audit line and one event, if it changed anything.
+    pub(crate) async fn changed(
+        &self,
+        command: &str,
+        arguments: Value,
+        out: &Value,
+        stale: &[Tag],
+    ) -> Result<(), ApiError> {
+        if stale.is_empty() {
+            return Ok(());
+        }
+        let subject = out.get("id").or_else(|| arguments.get("id")).and_then(Value::as_str).unwrap_or_default();
+        let entry = AuditEntry {
+            at_ms: now_ms(),
+            actor: self.actor.name().to_owned(),
+            command: command.to_owned(),
+            subject: subject.to_owned(),
+            arguments,
+        };
+        let mut tx = self.db().begin().await?;
+        tb_db::audit::append(&mut tx, &entry).await?;
+        tb_db::events::append(&mut tx, entry.at_ms, &EventBody::Stale { tags: stale.to_vec() }).await?;
+        tx.commit().await?;
+        self.jobs().wake();
+        Ok(())
+    }
+}
+
+/// The system's clock, milliseconds since 1970 UTC.
+pub(crate) fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+}
+
+pub(crate) fn no_worker() -> ApiError {
+    ApiError::new(ErrorCode::Unavailable, "No worker program was found, so nothing can be computed.")
+        .hint("Put tonebridge-worker beside tonebridge, or name it in TONEBRIDGE_WORKER.")
+}
+
+/// Runs blocking work away from the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|e| Err(ApiError::new(ErrorCode::Internal, format!("The work was cut off: {e}."))))
+}

@@ -1,0 +1,70 @@
+//! The registry: versions, their stages, their page.
+
+use serde::{Deserialize, Serialize};
+use tb_core::{
+    ApiError,
+    eval::Evaluation,
+    ids::ModelId,
+    model::{Model, ModelAction, ModelStatus},
+};
+use tb_db::{Page, evaluations::EvaluationFilter, models::ModelFilter};
+use ts_rs::TS;
+
+use crate::{ById, Ctx, found, reports};
+
+/// Arguments of `model_list`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, TS)]
+#[serde(deny_unknown_fields, default)]
+pub struct ListModels {
+    /// Only versions of this name.
+    pub name: Option<String>,
+    /// Only versions in this stage.
+    pub status: Option<ModelStatus>,
+}
+
+/// A model version with all that is known of it.
+#[derive(Clone, Debug, Serialize, Deserialize, TS)]
+pub struct ModelPage {
+    /// The version.
+    pub model: Model,
+    /// Its evaluations, newest first.
+    pub evaluations: Vec<Evaluation>,
+    /// Its card, in Markdown.
+    pub card: String,
+}
+
+pub(crate) async fn list(ctx: &Ctx, args: ListModels) -> Result<Vec<Model>, ApiError> {
+    let filter = ModelFilter { name: args.name, status: args.status, ..ModelFilter::default() };
+    Ok(tb_db::models::list(ctx.db(), &filter, &Page::first(1000)).await?)
+}
+
+pub(crate) async fn get(ctx: &Ctx, args: ById) -> Result<ModelPage, ApiError> {
+    let id: ModelId = args.parse()?;
+    let model = found::model(ctx.db(), &id).await?;
+    let filter = EvaluationFilter { model_id: Some(id), ..EvaluationFilter::default() };
+    let evaluations = tb_db::evaluations::list(ctx.db(), &filter, &Page::first(100)).await?;
+    let card = reports::card(ctx, &model, &evaluations).await?;
+    Ok(ModelPage { model, evaluations, card })
+}
+
+pub(crate) async fn stage(ctx: &Ctx, args: ById) -> Result<Model, ApiError> {
+    act(ctx, &args, ModelAction::Stage).await
+}
+
+pub(crate) async fn archive(ctx: &Ctx, args: ById) -> Result<Model, ApiError> {
+    act(ctx, &args, ModelAction::Archive).await
+}
+
+pub(crate) async fn restore(ctx: &Ctx, args: ById) -> Result<Model, ApiError> {
+    act(ctx, &args, ModelAction::Restore).await
+}
+
+async fn act(ctx: &Ctx, args: &ById, action: ModelAction) -> Result<Model, ApiError> {
+    let id: ModelId = args.parse()?;
+    let mut tx = ctx.db().begin().await?;
+    let mut model = found::model(&mut tx, &id).await?;
+    model.status = model.status.next(action)?;
+    let model = tb_db::models::update(&mut tx, &model).await?;
+    tx.commit().await?;
+    Ok(model)
+}

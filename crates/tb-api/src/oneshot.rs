@@ -1,0 +1,53 @@
+//! Work outside the queue: a worker on a run folder of its own, which dies with its caller (score, generate, evaluate, export).
+
+use std::path::{Path, PathBuf};
+
+use tb_core::{
+    ApiError,
+    run_folder::{Done, RunEvent, RunSpec, SCHEMA, Task},
+};
+use tb_data::files::RunFolder;
+use uuid::Uuid;
+
+use crate::Ctx;
+
+/// Whether a one-shot run folder is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// It is deleted when the work is done.
+    No,
+    /// It is made here and stays.
+    At(PathBuf),
+}
+
+/// Runs one task to its end on the first worker's first device.
+///
+/// # Errors
+/// No worker, and whatever the worker reports.
+pub async fn run(
+    ctx: &Ctx,
+    task: Task,
+    keep: Keep,
+    on_event: &mut (dyn FnMut(&RunEvent) + Send),
+) -> Result<Done, ApiError> {
+    let worker = ctx.worker()?;
+    let run_id = format!("once_{}", Uuid::now_v7());
+    let path = match &keep {
+        Keep::No => ctx.home().join("tmp").join(&run_id),
+        Keep::At(path) => path.clone(),
+    };
+    let device = worker.description.devices.first().map_or_else(|| "cpu".to_owned(), |d| d.id.clone());
+    let spec = RunSpec { schema: SCHEMA, run_id, device, task };
+    let folder = RunFolder::create(&path, &spec)?;
+    let result = tb_jobs::process::run_to_end(worker, &folder, on_event).await;
+    if keep == Keep::No {
+        discard(&path);
+    }
+    Ok(result?)
+}
+
+fn discard(path: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(path) {
+        tracing::warn!(path = %path.display(), %error, "a temporary folder is left behind");
+    }
+}
