@@ -193,7 +193,7 @@ fn text(
     }
     text += &format!(
         "\nTrained {:.0} steps in {} at {:.0} tokens/s; {:.2} % of the weights learn.\n\nModel      {model_id}\nChart      {}\nRun folder {}\n",
-        number("steps"),
+        number("step"),
         duration(number("train_runtime_s")),
         number("tokens_per_s"),
         number("trainable_percent"),
