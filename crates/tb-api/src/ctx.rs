@@ -96,6 +96,22 @@ impl Ctx {
         self.jobs().workers().first().ok_or_else(no_worker)
     }
 
+    /// For commands that end at once: if this process happens to run the queue and jobs are under way, gives it the time to
+    /// catch up with what workers wrote while no host ran, to notice dead ones and to start what waits.
+    ///
+    /// # Errors
+    /// A database that cannot be read.
+    pub async fn settle(&self) -> Result<(), ApiError> {
+        /// The supervisor's own bound for noticing a dead worker after a restart is about 1 s.
+        const CATCH_UP: std::time::Duration = std::time::Duration::from_millis(1500);
+        let under_way =
+            !tb_db::jobs::running(self.db()).await?.is_empty() || !tb_db::jobs::pending(self.db()).await?.is_empty();
+        if self.jobs().supervises() && under_way {
+            tokio::time::sleep(CATCH_UP).await;
+        }
+        Ok(())
+    }
+
     /// The number of the newest event: what a follower starts from.
     ///
     /// # Errors

@@ -39,7 +39,11 @@ pub async fn run(ctx: &Ctx, noun: &str, words: &[String], output: &Output) -> Re
         };
         arguments.insert("hyperparameters".into(), Value::Object(crate::train::changes(&sets)?));
     }
+    ctx.settle().await?;
     let result = dispatch(ctx, &name, Value::Object(arguments)).await?;
+    if matches!(name.as_str(), "job_start" | "job_resume" | "eval_start") {
+        ctx.settle().await?;
+    }
     output.result(&result, &shown(&result));
     Ok(())
 }

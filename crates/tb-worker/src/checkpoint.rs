@@ -1,5 +1,6 @@
 //! What a checkpoint holds (weights, AdamW's moments, the loop's counters) and how a run goes on from one. Atomicity is tb-data's.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{Device, Var};
@@ -11,6 +12,7 @@ use tb_nn::checkpoint::{read_tensors, write_tensors};
 use tb_nn::optim::adamw::AdamW;
 
 use crate::error::{Failure, Result};
+use crate::memory;
 use crate::protocol::Session;
 use crate::recipes::Recipe;
 
@@ -52,10 +54,9 @@ pub fn write(session: &mut Session, recipe: &dyn Recipe, optimizer: &AdamW, stat
             .hint("Lower learning_rate or max_grad_norm and start a new run, or resume from the checkpoint before."));
     }
     let draft = checkpoints::begin(session.run(), state.step)?;
-    recipe.write_weights(draft.dir())?;
-    write_tensors(&draft.dir().join(OPTIMIZER), &optimizer.state()?, &std::collections::BTreeMap::new())?;
-    let text = serde_json::to_vec_pretty(state).map_err(|e| Failure::new(ErrorCode::Internal, e.to_string()))?;
-    std::fs::write(draft.dir().join(STATE), text)?;
+    // The draft is deleted when it is dropped, and with it the evidence of a full disk: look before.
+    let bytes = 8 * trainable.iter().map(|(_, var)| var.elem_count() as u64).sum::<u64>();
+    fill(draft.dir(), recipe, optimizer, state).map_err(|f| memory::blame_disk(f, draft.dir(), bytes))?;
     let manifest = CheckpointManifest {
         schema: SCHEMA,
         step: state.step,
@@ -79,6 +80,13 @@ pub fn write(session: &mut Session, recipe: &dyn Recipe, optimizer: &AdamW, stat
         is_best: state.best.is_some_and(|b| b.step == state.step),
     })?;
     session.sync()
+}
+
+fn fill(folder: &Path, recipe: &dyn Recipe, optimizer: &AdamW, state: &TrainState) -> Result<()> {
+    recipe.write_weights(folder)?;
+    write_tensors(&folder.join(OPTIMIZER), &optimizer.state()?, &BTreeMap::new())?;
+    let text = serde_json::to_vec_pretty(state).map_err(|e| Failure::new(ErrorCode::Internal, e.to_string()))?;
+    Ok(std::fs::write(folder.join(STATE), text)?)
 }
 
 /// Deletes the oldest checkpoints beyond `keep_last` (0 keeps all) except the best, and says which.

@@ -7,7 +7,7 @@ use tb_nn::decoder::{AdapterUse, Batch, Decoder};
 
 use crate::error::{Failure, Result};
 use crate::protocol::Session;
-use crate::{device, output};
+use crate::{device, memory, output};
 
 /// Largest difference of a logit that rounding the merged weights to their stored numbers may cause.
 const TOLERANCE_F32: f64 = 1e-3;
@@ -23,10 +23,7 @@ pub fn run(session: &mut Session, task: &ExportTask) -> Result<()> {
         return Err(Failure::new(ErrorCode::InvalidArgument, "Nothing was written: no adapter was named.")
             .hint("Name the adapter to export."));
     };
-    if same_place(&task.out, adapter) || same_place(&task.out, &task.model.base) {
-        return Err(Failure::new(ErrorCode::InvalidArgument, "Nothing was written: the target folder is the source.")
-            .hint("Choose another folder."));
-    }
+    refuse_occupied(&task.out)?;
     let device = device::open(&session.spec().device)?;
     let mut decoder = Decoder::load(&task.model.base, DType::F32, &device)?;
     decoder.load_adapter(adapter, AdapterUse::Frozen)?;
@@ -39,7 +36,8 @@ pub fn run(session: &mut Session, task: &ExportTask) -> Result<()> {
         ExportFormat::Peft => Ok(decoder.save_adapter(folder, &task.model.base.to_string_lossy())?),
         ExportFormat::Merged => {
             let stored = stored_dtype(&task.model.base)?;
-            decoder.save_merged(folder, stored)?;
+            let bytes = decoder.parameter_counts().total * stored.size_in_bytes() as u64;
+            decoder.save_merged(folder, stored).map_err(|e| memory::blame_disk(e.into(), folder, bytes))?;
             output::copy_if_there(&task.model.base, folder, "generation_config.json")?;
             output::copy_tokenizer(&task.model.base, folder)?;
             let difference = difference(&decoder, &Decoder::load(folder, DType::F32, &device)?)?;
@@ -59,10 +57,16 @@ pub fn run(session: &mut Session, task: &ExportTask) -> Result<()> {
     session.sync()
 }
 
-fn same_place(a: &std::path::Path, b: &std::path::Path) -> bool {
-    match (a.canonicalize(), b.canonicalize()) {
-        (Ok(a), Ok(b)) => a == b,
-        (Ok(_) | Err(_), Err(_)) | (Err(_), Ok(_)) => a == b,
+/// The export takes the place of its folder, so that must hold nothing that could be lost.
+fn refuse_occupied(folder: &std::path::Path) -> Result<()> {
+    match std::fs::read_dir(folder).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Ok(false) => {
+            let message = format!("Nothing was written: {} exists already and is not empty.", folder.display());
+            Err(Failure::new(ErrorCode::Conflict, message).hint("Choose a new folder."))
+        }
+        Err(e) => Err(Failure::from(e).within(format!("Nothing was written to {}", folder.display()))),
     }
 }
 
@@ -84,4 +88,19 @@ fn difference(tuned: &Decoder, merged: &Decoder) -> Result<f64> {
     let batch = Batch::from_ids(&[ids], 0)?;
     let gap = (tuned.logits(&batch)? - merged.logits(&batch)?)?.abs()?.flatten_all()?.max(0)?;
     Ok(f64::from(gap.to_scalar::<f32>()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_holds_something_is_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(refuse_occupied(&dir.path().join("new")).is_ok());
+        assert!(refuse_occupied(dir.path()).is_ok());
+        std::fs::write(dir.path().join("thesis.txt"), "x").unwrap();
+        assert_eq!(refuse_occupied(dir.path()).unwrap_err().0.code, ErrorCode::Conflict);
+        assert!(refuse_occupied(&dir.path().join("thesis.txt")).is_err());
+    }
 }

@@ -3,7 +3,15 @@
 use std::io::Write;
 use std::path::Path;
 
+use tb_core::ErrorCode;
 use tb_nn::decoder::DecoderConfig;
+
+use crate::error::Failure;
+
+/// What to do when the disk is full.
+pub const DISK_HINT: &str = "Free some space, then resume the run.";
+
+const PIECE_BYTES: u64 = 64 * 1024;
 
 /// The highest resident memory of this process so far; 0 where the system does not tell.
 #[must_use]
@@ -57,16 +65,29 @@ pub fn estimate_bytes(config: &DecoderConfig, shape: &Shape) -> u64 {
     shape.total * shape.weight_bytes as u64 + shape.trainable * 16 + tokens * kept * 4
 }
 
-/// Whether nothing more can be written beside `folder`.
+/// Whether the disk has no room for so many more bytes in `folder`: tried by writing them.
 #[must_use]
-pub fn disk_is_full(folder: &Path) -> bool {
+pub fn disk_is_full(folder: &Path, bytes: u64) -> bool {
     let probe = folder.join(".space-probe");
     let written = std::fs::File::create(&probe).and_then(|mut file| {
-        file.write_all(&[0x55; 64 * 1024])?;
+        let piece = vec![0x55; PIECE_BYTES as usize];
+        for _ in 0..bytes.div_ceil(PIECE_BYTES) {
+            file.write_all(&piece)?;
+        }
         file.sync_all()
     });
     let _ = std::fs::remove_file(&probe);
     matches!(&written, Err(e) if matches!(e.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded))
+}
+
+/// The same failure, with the disk named as its cause if that has no room for the `bytes` that were to be written to `folder`.
+#[must_use]
+pub fn blame_disk(mut failure: Failure, folder: &Path, bytes: u64) -> Failure {
+    if failure.0.code != ErrorCode::NotFinite && disk_is_full(folder, bytes) {
+        failure.0.code = ErrorCode::DiskFull;
+        failure.0.hint = DISK_HINT.to_owned();
+    }
+    failure
 }
 
 #[cfg(test)]
@@ -82,7 +103,7 @@ mod tests {
     #[test]
     fn a_folder_with_space_is_not_full() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(!disk_is_full(dir.path()));
+        assert!(!disk_is_full(dir.path(), 200_000));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

@@ -160,9 +160,9 @@ impl Session {
     /// Writes why the run ended badly, even onto a disk that is full.
     fn last_words(&mut self, failure: &Failure) {
         let mut error = failure.0.clone();
-        if memory::disk_is_full(self.folder()) {
+        if memory::disk_is_full(self.folder(), RESERVE_BYTES as u64) {
             error.code = ErrorCode::DiskFull;
-            error.hint = "Free some space, then resume the run.".to_owned();
+            error.hint = memory::DISK_HINT.to_owned();
         }
         let _ = std::fs::remove_file(self.folder().join(RESERVE));
         if let Some(step) = self.kept {

@@ -184,8 +184,11 @@ fn finish(
             .note(Level::Warn, format!("The best checkpoint (step {}) is gone; the last is the result.", best.step))?;
     }
     let folder = recipe.result_folder();
-    let files = output::write_folder(&session.folder().join(folder), folder, |dir| recipe.write_result(dir))
-        .map_err(|f| f.within("Training ended, but its result was not written"))?;
+    let bytes = 4 * recipe.decoder().parameter_counts().trainable;
+    let files = output::write_folder(&session.folder().join(folder), folder, |dir| {
+        recipe.write_result(dir).map_err(|f| memory::blame_disk(f, dir, bytes))
+    })
+    .map_err(|f| f.within("Training ended, but its result was not written"))?;
     let mut metrics = serde_json::Map::new();
     let mut put = |name: &str, value: f64| {
         metrics.insert(name.to_owned(), value.into());
