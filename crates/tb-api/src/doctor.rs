@@ -63,7 +63,7 @@ pub(crate) async fn run(ctx: &Ctx, _: Nothing) -> Result<DoctorReport, ApiError>
     checks.push(if ctx.settings().offline {
         check("network", CheckState::Ok, "The offline switch is set: nothing leaves this machine.", "")
     } else {
-        check("network", CheckState::Ok, "Only `model download` goes to the network.", "")
+        check("network", CheckState::Ok, "Nothing here goes to the network.", "")
     });
     Ok(DoctorReport { version: env!("CARGO_PKG_VERSION").into(), checks })
 }

@@ -49,7 +49,7 @@ pub enum Task {
     Data(Words),
     /// Jobs: list, get, start, pause, resume, stop, move, metrics, chart
     Job(Words),
-    /// Models: list, get, stage, archive, restore, download
+    /// Models: list, get, stage, archive, restore
     Model(Words),
     /// Evaluations: start, list
     Eval(Words),

@@ -87,7 +87,6 @@ fn help(noun: &str) -> String {
 fn arguments(name: &str, words: &[&str]) -> Result<Map<String, Value>, ApiError> {
     let bare = match name {
         "data_preview" | "data_import" => "path",
-        "model_download" => "repo",
         "events_after" => "seq",
         _ => "id",
     };
