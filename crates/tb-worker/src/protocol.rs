@@ -148,11 +148,11 @@ impl Session {
     /// What the host wants now. Only a changed file is read; a file that cannot be read changes nothing.
     pub fn control(&mut self) -> Control {
         let stamp = stamp(&self.run.path().join(names::CONTROL));
-        if stamp != self.control_seen {
-            if let Ok(control) = self.run.control() {
-                self.control = control;
-                self.control_seen = stamp;
-            }
+        if stamp != self.control_seen
+            && let Ok(control) = self.run.control()
+        {
+            self.control = control;
+            self.control_seen = stamp;
         }
         self.control
     }
