@@ -9,6 +9,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result as CandleResu
 
 use crate::error::{Error, Result};
 use crate::ops::attention::{Core, Dims};
+use crate::ops::linear::Hidden;
 use crate::ops::projection::{Layer, Projection, layers};
 use crate::ops::rms_norm::{norm_rows, norm_rows_backward};
 use crate::ops::rope::{Positions, Rotation, Turn};
@@ -51,8 +52,8 @@ struct Kept {
     v: Vec<f32>,
     attended: Vec<f32>,
     log_sums: Vec<f32>,
-    /// Adapter inputs h of q, k, v, o.
-    hidden: [Vec<f32>; 4],
+    /// What the adapters keep, of q, k, v, o.
+    hidden: [Hidden; 4],
 }
 
 struct Op {

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result as CandleResult, Shape, Tensor};
 
 use crate::error::{Error, Result};
+use crate::ops::linear::Hidden;
 use crate::ops::projection::{Layer, Projection, layers};
 use crate::ops::rms_norm::{norm_rows, norm_rows_backward};
 use crate::ops::slices::{floats, read, store, tensor};
@@ -31,8 +32,8 @@ pub struct MlpBlock<'a> {
 struct Kept {
     gate: Vec<f32>,
     up: Vec<f32>,
-    /// Adapter inputs h of gate, up, down.
-    hidden: [Vec<f32>; 3],
+    /// What the adapters keep, of gate, up, down.
+    hidden: [Hidden; 3],
 }
 
 struct Op {

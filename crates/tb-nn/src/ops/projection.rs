@@ -6,7 +6,7 @@
 use candle_core::{DType, Result as CandleResult, Tensor};
 
 use crate::error::{Error, Result};
-use crate::ops::linear::{Dropout, LowRank, add_bias};
+use crate::ops::linear::{Dropout, Hidden, LowRank, add_bias};
 use crate::ops::matmul::{Old, read_weight};
 use crate::ops::slices::read;
 
@@ -102,13 +102,13 @@ impl Layer {
         self.adapter.is_some()
     }
 
-    /// y = [residual +] x W' + b + the adapter's part, and h = drop(x) A' for the backward (empty without an adapter).
+    /// y = [residual +] x W' + b + the adapter's part, and what the adapter keeps for the backward (nothing without one).
     pub(crate) fn forward(
         &self,
         x: &[f32],
         residual: Option<&[f32]>,
         flat: &[f32],
-    ) -> CandleResult<(Vec<f32>, Vec<f32>)> {
+    ) -> CandleResult<(Vec<f32>, Hidden)> {
         let n = x.len() / self.inputs.max(1);
         let dims = (n, self.outputs, self.inputs);
         read_weight!(weight = self.weight);
@@ -127,7 +127,7 @@ impl Layer {
             add_bias(&mut y, &bias);
         }
         let h = match &self.adapter {
-            None => Vec::new(),
+            None => Hidden::default(),
             Some((low, at)) => {
                 let (a, b) = Self::split(low, *at, flat);
                 let h = low.down(x, a);
@@ -142,7 +142,7 @@ impl Layer {
     /// `x` may be empty where there is no adapter.
     pub(crate) fn backward(
         &self,
-        (x, h): (&[f32], &[f32]),
+        (x, h): (&[f32], &Hidden),
         flat: &[f32],
         dy: &[f32],
         dx: Option<&mut Vec<f32>>,

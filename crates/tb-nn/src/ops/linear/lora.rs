@@ -1,6 +1,6 @@
 //! A frozen linear layer with a low-rank adapter as one op: y = x W' + b + s (drop(x) A') B'.
 //!
-//! Kept for the backward: x (by the graph) and h = drop(x) A' (N, r). The dropout mask is made again from its counter.
+//! Kept for the backward: x (by the graph), h = drop(x) A' (N, r), and one bit per element of x for the dropout mask.
 //! The low-rank part on slices is [`LowRank`], which the fused blocks use too.
 
 use std::sync::OnceLock;
@@ -26,7 +26,7 @@ pub struct Dropout {
     pub stream: Stream,
 }
 
-/// Rows handled at a time, so that the masked copy of x stays in the cache.
+/// Rows handled at a time, so that the masked copy of x stays in the cache; as many as a mask word has bits.
 const BLOCK_ROWS: usize = 64;
 /// At most this many partial sums of dA are kept and added in order.
 const PARTS: usize = 32;
@@ -36,7 +36,7 @@ struct LoraLinear {
     bias: Option<Tensor>,
     dims: (usize, usize, usize),
     low_rank: LowRank,
-    hidden: OnceLock<Vec<f32>>,
+    hidden: OnceLock<Hidden>,
 }
 
 /// y = x W' + b + s (drop(x) A') B' with constant W (O, I) and b (O), trained A (r, I) and B (O, r), s = `scaling`.
@@ -82,35 +82,60 @@ impl Dropout {
         Ok((self.p > 0.0).then_some(self))
     }
 
-    /// Multiplies values that begin at element `first` of x by mask / (1 - p).
-    pub(crate) fn apply(&self, first: usize, values: &mut [f32]) {
-        let threshold = (f64::from(self.p) * 4_294_967_296.0) as u32;
-        let scale = 1.0 / (1.0 - self.p);
-        let some = |values: &mut [f32], first: usize| {
-            let words = self.stream.block_at((first / 4) as u32);
-            for (v, bits) in values.iter_mut().zip(&words[first % 4..]) {
-                *v = if *bits >= threshold { *v * scale } else { 0.0 };
-            }
-        };
-        let lead = (first.next_multiple_of(4) - first).min(values.len());
-        let (head, rest) = values.split_at_mut(lead);
-        some(head, first);
-        let at = first + lead;
-        let (blocks, tail) = rest.as_chunks_mut::<4>();
-        mask_blocks(blocks, &self.stream, (at / 4) as u32, threshold, scale);
-        some(tail, at + 4 * blocks.len());
+    /// The mask of elements `64 * first ..` as bits, lowest first: set where the element is kept.
+    fn mask(&self, first: usize, words: &mut [u64]) {
+        mask_words(words, &self.stream, (16 * first) as u32, self.threshold());
+    }
+
+    /// A word at or above this keeps its element.
+    fn threshold(&self) -> u32 {
+        (f64::from(self.p) * 4_294_967_296.0) as u32
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / (1.0 - self.p)
     }
 }
 
 vectorized! {
-    fn mask_blocks(blocks: &mut [[f32; 4]], stream: &Stream, first: u32, threshold: u32, scale: f32) {
-        for (i, block) in blocks.iter_mut().enumerate() {
-            let words = stream.block_at(first + i as u32);
-            for k in 0..4 {
-                block[k] = if words[k] >= threshold { block[k] * scale } else { 0.0 };
+    fn mask_words(words: &mut [u64], stream: &Stream, first: u32, threshold: u32) {
+        for (i, word) in words.iter_mut().enumerate() {
+            *word = 0;
+            for quarter in 0..16 {
+                let four = stream.block_at(first.wrapping_add(16 * i as u32 + quarter));
+                let bits = four.iter().rev().fold(0u64, |bits, w| bits << 1 | u64::from(*w >= threshold));
+                *word |= bits << (4 * quarter);
             }
         }
     }
+}
+
+vectorized! {
+    /// Multiplies values by their mask bit and `scale`; the first value is the lowest bit of the first word.
+    fn apply_mask(values: &mut [f32], words: &[u64], scale: f32) {
+        let (full, rest) = values.as_chunks_mut::<64>();
+        for (block, word) in full.iter_mut().zip(words) {
+            for (half, bits) in block.as_chunks_mut::<32>().0.iter_mut().zip([*word as u32, (*word >> 32) as u32]) {
+                for (k, v) in half.iter_mut().enumerate() {
+                    *v *= if bits >> k & 1 == 1 { scale } else { 0.0 };
+                }
+            }
+        }
+        if let Some(word) = words.get(full.len()) {
+            for (k, v) in rest.iter_mut().enumerate() {
+                *v *= if word >> k & 1 == 1 { scale } else { 0.0 };
+            }
+        }
+    }
+}
+
+/// What the adapter's forward keeps for its backward.
+#[derive(Default)]
+pub(crate) struct Hidden {
+    /// h = drop(x) A' (N, r).
+    h: Vec<f32>,
+    /// One bit per element of x, in row-major order; empty without dropout.
+    mask: Vec<u64>,
 }
 
 /// The adapter's part on slices: s (drop(x) A') B' with A (r, I) and B (O, r).
@@ -124,8 +149,15 @@ pub(crate) struct LowRank {
 }
 
 impl LowRank {
-    /// drop(x) for rows from `first`, in `scratch` when there is dropout.
-    fn dropped<'a>(&self, x: &'a [f32], first: usize, rows: usize, scratch: &'a mut Vec<f32>) -> &'a [f32] {
+    /// drop(x) for rows from `first` (a multiple of 64), in `scratch` when there is dropout.
+    fn dropped<'a>(
+        &self,
+        x: &'a [f32],
+        first: usize,
+        rows: usize,
+        mask: &[u64],
+        scratch: &'a mut Vec<f32>,
+    ) -> &'a [f32] {
         let i = self.inputs;
         let part = &x[first * i..(first + rows) * i];
         match &self.dropout {
@@ -133,50 +165,57 @@ impl LowRank {
             Some(d) => {
                 scratch.clear();
                 scratch.extend_from_slice(part);
-                d.apply(first * i, scratch);
+                apply_mask(scratch, mask, d.scale());
                 scratch
             }
         }
     }
 
-    /// h = drop(x) A' (N, r).
-    pub(crate) fn down(&self, x: &[f32], a: &[f32]) -> Vec<f32> {
+    /// h = drop(x) A' (N, r), with the mask that was drawn.
+    pub(crate) fn down(&self, x: &[f32], a: &[f32]) -> Hidden {
         let (r, i) = (self.rank, self.inputs);
         let n = x.len() / i.max(1);
-        if self.dropout.is_none() {
-            return new_product((n, r, i), Mat::rows(x, i), Mat::transposed(a, i), 1.0, ALL);
-        }
-        let mut h = vec![0f32; n * r];
-        h.par_chunks_mut(BLOCK_ROWS * r).enumerate().for_each_init(Vec::new, |scratch, (block, h)| {
-            let rows = h.len() / r;
-            let x = self.dropped(x, block * BLOCK_ROWS, rows, scratch);
-            product((rows, r, i), h, Old::Drop, Mat::rows(x, i), Mat::transposed(a, i), 1.0, ONE);
-        });
-        h
+        let Some(dropout) = &self.dropout else {
+            let h = new_product((n, r, i), Mat::rows(x, i), Mat::transposed(a, i), 1.0, ALL);
+            return Hidden { h, mask: Vec::new() };
+        };
+        let mut hidden = Hidden { h: vec![0f32; n * r], mask: vec![0u64; x.len().div_ceil(64)] };
+        // 64 rows are a whole number of mask words, whatever the width.
+        hidden.h.par_chunks_mut(BLOCK_ROWS * r).zip(hidden.mask.par_chunks_mut(i)).enumerate().for_each_init(
+            Vec::new,
+            |scratch, (block, (h, mask))| {
+                dropout.mask(block * i, mask);
+                let rows = h.len() / r;
+                let x = self.dropped(x, block * BLOCK_ROWS, rows, mask, scratch);
+                product((rows, r, i), h, Old::Drop, Mat::rows(x, i), Mat::transposed(a, i), 1.0, ONE);
+            },
+        );
+        hidden
     }
 
     /// y += s h B'.
-    pub(crate) fn up(&self, y: &mut [f32], h: &[f32], b: &[f32]) {
-        let (r, o) = (self.rank, self.outputs);
+    pub(crate) fn up(&self, y: &mut [f32], hidden: &Hidden, b: &[f32]) {
+        let (r, o, h) = (self.rank, self.outputs, &hidden.h);
         product((h.len() / r, o, r), y, Old::Add, Mat::rows(h, r), Mat::transposed(b, r), self.scaling, ALL);
     }
 
     /// (dA, dB) for the upstream gradient dy (N, O); adds drop'(s dy B A) to dx (N, I) where that is wanted.
     pub(crate) fn backward(
         &self,
-        (x, h): (&[f32], &[f32]),
+        (x, hidden): (&[f32], &Hidden),
         (a, b): (&[f32], &[f32]),
         dy: &[f32],
         dx: Option<&mut [f32]>,
     ) -> (Vec<f32>, Vec<f32>) {
-        let (r, o, n) = (self.rank, self.outputs, h.len() / self.rank);
+        let (r, o, h) = (self.rank, self.outputs, &hidden.h);
+        let n = h.len() / r;
         let dh = new_product((n, r, o), Mat::rows(dy, o), Mat::rows(b, r), self.scaling, ALL);
         let db = new_product((o, r, n), Mat::transposed(dy, o), Mat::rows(h, r), self.scaling, ALL);
-        (self.input_side(x, a, &dh, dx), db)
+        (self.input_side(x, a, &dh, &hidden.mask, dx), db)
     }
 
     /// dA = dH' drop(x) (r, I), and dx += drop'(dH A) where dx is wanted.
-    fn input_side(&self, x: &[f32], a: &[f32], dh: &[f32], dx: Option<&mut [f32]>) -> Vec<f32> {
+    fn input_side(&self, x: &[f32], a: &[f32], dh: &[f32], mask: &[u64], dx: Option<&mut [f32]>) -> Vec<f32> {
         let (r, i) = (self.rank, self.inputs);
         let n = dh.len() / r;
         if self.dropout.is_none() {
@@ -196,13 +235,14 @@ impl LowRank {
             for start in (0..rows).step_by(BLOCK_ROWS) {
                 let m = BLOCK_ROWS.min(rows - start);
                 let dh = &dh[(first + start) * r..(first + start + m) * r];
-                let x = self.dropped(x, first + start, m, &mut scratch);
+                let mask = mask.get((first + start) / BLOCK_ROWS * i..).unwrap_or_default();
+                let x = self.dropped(x, first + start, m, mask, &mut scratch);
                 product((r, i, m), &mut da, Old::Add, Mat::transposed(dh, r), Mat::rows(x, i), 1.0, ONE);
                 if wants_dx {
                     let back = &mut back[..m * i];
                     product((m, i, r), back, Old::Drop, Mat::rows(dh, r), Mat::rows(a, i), 1.0, ONE);
                     if let Some(d) = &self.dropout {
-                        d.apply((first + start) * i, back);
+                        apply_mask(back, mask, d.scale());
                     }
                     for (v, b) in dx[start * i..(start + m) * i].iter_mut().zip(back.iter()) {
                         *v += *b;
