@@ -17,10 +17,11 @@ use tb_core::{
 use ts_rs::{Config, TS};
 
 use crate::{
-    BaselineReport, ById, ChartFiles, Ctx, DoctorReport, EventsAfter, ImportData, JobCurves, ListJobs, ListModels,
-    MetricsOf, ModelPage, MoveJob, PreviewData, SampleInstalled, StartEval, StartJob, TokensOf, WriteChart,
+    BaselineReport, ById, ChartFiles, Ctx, DoctorReport, DownloadModel, DownloadedModel, EventsAfter, ImportData,
+    JobCurves, ListJobs, ListModels, MetricsOf, ModelPage, MoveJob, PreviewData, SampleInstalled, StartEval, StartJob,
+    TokensOf, WriteChart,
     datasets::{self, Preview, Problems},
-    doctor, evaluation, jobs, models, reports, sample,
+    doctor, evaluation, hub, jobs, models, reports, sample,
     settings::{self, FieldInfo, SettingsView},
     training,
 };
@@ -160,6 +161,8 @@ commands! {
     /// Gives the stored events after a number.
     events_after(EventsAfter) -> Vec<Event>, Viewer, [], jobs::events_after;
 
+    /// Brings a base model from a Hugging Face hub into the home folder, checked byte by byte.
+    model_download(DownloadModel) -> DownloadedModel, Trainer, [Models], hub::download;
     /// Lists model versions, newest first.
     model_list(ListModels) -> Vec<Model>, Viewer, [], models::list;
     /// Shows one model version with its evaluations and its card.

@@ -44,7 +44,7 @@ pub fn sample_recipe() -> Map<String, Value> {
         "lora_dropout": 0.0,
         "target_modules": "all-linear",
         "learning_rate": 3e-3,
-        "num_train_epochs": 3,
+        "num_train_epochs": 2,
         "per_device_train_batch_size": 12,
         "max_length": 160,
         "lr_scheduler_type": "cosine",
@@ -62,7 +62,7 @@ pub fn sample_recipe() -> Map<String, Value> {
 }
 
 /// Tokens of the pretraining corpus.
-const CORPUS_TOKENS: usize = 1_200_000;
+const CORPUS_TOKENS: usize = 3_000_000;
 
 /// Writes the sample's rows, tokenizer and corpus from a seed: rows and `base/` into `out`, the corpus into `work`.
 /// The answer is the task that trains the base model on it.
@@ -77,7 +77,7 @@ pub async fn pretrain_task(
 ) -> Result<TrainTask, ApiError> {
     let mut hyperparameters = Hyperparameters::default();
     let recipe = json!({
-        "learning_rate": 1e-3,
+        "learning_rate": 2e-3,
         "num_train_epochs": 1,
         "per_device_train_batch_size": 8,
         "max_length": sample::CONTEXT,
@@ -188,7 +188,7 @@ pub(crate) async fn install(ctx: &Ctx, _: Nothing) -> Result<SampleInstalled, Ap
 
 /// One hash over the committed files: another version of the program with another sample makes another dataset version.
 fn bundle_hash() -> String {
-    let list: String = sample::bundled().iter().map(|f| format!("{} {}\n", f.path, sha256_bytes(f.bytes))).collect();
+    let list: String = sample::bundled().iter().map(|f| format!("{} {}\n", f.path, sha256_bytes(&f.bytes))).collect();
     sha256_bytes(list.as_bytes())
 }
 

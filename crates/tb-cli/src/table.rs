@@ -88,6 +88,7 @@ fn arguments(name: &str, words: &[&str]) -> Result<Map<String, Value>, ApiError>
     let bare = match name {
         "data_preview" | "data_import" => "path",
         "events_after" => "seq",
+        "model_download" => "repo",
         _ => "id",
     };
     let mut map = Map::new();

@@ -14,7 +14,7 @@ mod tokenizer;
 mod types;
 
 pub use base::base_config;
-pub use bundled::{BundledFile, BundledPaths, bundled, bundled_rows, to_jsonl, write_bundled};
+pub use bundled::{BundledFile, BundledPaths, bundled, to_jsonl, write_bundled};
 pub use corpus::{PretrainDoc, Run, Segment, corpus};
 pub use pack::{PackedRow, packed_rows};
 pub use rows::{HELDOUT_PER_GROUP, TRAIN_PER_GROUP, rows};

@@ -87,6 +87,7 @@ fn cpu_seconds() -> f64 {
 
 #[allow(clippy::print_stdout)]
 fn main() -> Result<(), AnyError> {
+    tb_nn::threads::leave_to_rayon();
     let a = args()?;
     if !a.model.join("config.json").exists() {
         let config = DecoderConfig::from_json(&json!({

@@ -11,6 +11,7 @@ pub mod lora;
 pub mod ops;
 pub mod optim;
 pub mod random;
+pub mod threads;
 mod weights;
 
 pub use decoder::{

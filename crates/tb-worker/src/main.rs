@@ -30,6 +30,7 @@ use tb_core::run_folder::Task;
 const USAGE: &str = "usage: tonebridge-worker --run DIR | --describe | --version";
 
 fn main() -> ExitCode {
+    tb_nn::threads::leave_to_rayon();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {

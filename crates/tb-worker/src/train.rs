@@ -65,7 +65,7 @@ fn announce(session: &mut Session, facts: Facts, resumed_from: Option<u64>, tota
 fn prepare(session: &Session, task: &TrainTask) -> Result<(Box<dyn Recipe>, Facts)> {
     let h = &task.hyperparameters;
     h.validate().map_err(|e| Failure::new(ErrorCode::InvalidArgument, format!("{e}.")))?;
-    set_threads(h.num_threads);
+    tb_nn::threads::use_threads(h.num_threads);
     let device = session.spec().device.as_str();
     let tokenizer = models::tokenizer(&task.model.base)?;
     let read = |source: &DataSource| read_rows(source, &tokenizer, task.method, h);
@@ -158,13 +158,6 @@ fn warnings(recipe: &dyn Recipe, h: &Hyperparameters, longest: usize, plan: &Pla
         ));
     }
     notes
-}
-
-fn set_threads(threads: u32) {
-    if threads > 0 {
-        // It can only be set once: a second job in one process (tests) keeps the first one's.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build_global();
-    }
 }
 
 fn finish(

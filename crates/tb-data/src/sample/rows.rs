@@ -9,11 +9,11 @@ use super::frame;
 use super::types::{Direction, Language, SampleRow, SampleSet};
 
 /// Training rows per direction and language.
-pub const TRAIN_PER_GROUP: usize = 600;
+pub const TRAIN_PER_GROUP: usize = 1200;
 /// Held-out rows per direction and language.
 pub const HELDOUT_PER_GROUP: usize = 60;
 
-/// The rewrite rows of a seed: 3,600 to train on and 360 held out, balanced over the six pairs of direction and
+/// The rewrite rows of a seed: 7,200 to train on and 360 held out, balanced over the six pairs of direction and
 /// language and, within each, over the acts. Sources and targets are unique over both files.
 #[must_use]
 pub fn rows(seed: u64) -> SampleSet {
