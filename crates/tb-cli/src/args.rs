@@ -43,6 +43,8 @@ pub enum Task {
     Evaluate(Evaluate),
     /// Write a model in another form
     Export(Export),
+    /// Serve the interface for browsers, and the API
+    Serve(Serve),
     /// Check this installation
     Doctor,
     /// Datasets: preview, import, list, get, problems, tokens
@@ -243,6 +245,29 @@ pub struct Export {
     pub out: PathBuf,
 }
 
+/// Options of `serve`.
+#[derive(Debug, clap::Args)]
+pub struct Serve {
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    pub host: String,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, default_value_t = tb_server::DEFAULT_PORT)]
+    pub port: u16,
+    /// Let other machines reach it: needed with an address that is not this machine's own
+    #[arg(long)]
+    pub expose: bool,
+    /// Another name by which it is reached, such as a proxy's; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub allow_host: Vec<String>,
+    /// Largest file that may be uploaded, in MiB
+    #[arg(long, default_value_t = 16384, value_name = "MIB")]
+    pub max_upload_mib: u32,
+    /// Serve the built interface in this folder instead of the program's own
+    #[arg(long, env = "TONEBRIDGE_UI", value_name = "DIR")]
+    pub ui: Option<PathBuf>,
+}
+
 /// Forms in which a model leaves.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Format {
@@ -288,6 +313,8 @@ mod tests {
             "tonebridge evaluate --model m --data d --metrics chrf,bleu --json",
             "tonebridge export --model m --adapter a --format merged --out o",
             "tonebridge data import f.csv --name x",
+            "tonebridge serve",
+            "tonebridge serve --host 127.0.0.1 --port 4310 --allow-host a.example --allow-host b.example",
             "tonebridge doctor",
         ] {
             Args::try_parse_from(line.split(' ')).unwrap_or_else(|e| panic!("{line}: {e}"));

@@ -9,6 +9,7 @@ mod measure;
 mod output;
 mod pretrain;
 mod progress;
+mod serve;
 mod table;
 mod train;
 
@@ -45,7 +46,12 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .map_err(|e| ApiError::new(ErrorCode::Internal, format!("The program cannot start: {e}.")))
-        .and_then(|runtime| runtime.block_on(run(&args, &output)));
+        .and_then(|runtime| {
+            let result = runtime.block_on(run(&args, &output));
+            // A file being read in the background must not hold the program after its work.
+            runtime.shutdown_timeout(std::time::Duration::from_millis(500));
+            result
+        });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -65,6 +71,7 @@ async fn run(args: &Args, output: &Output) -> Result<(), ApiError> {
         Task::Generate(generate) => measure::generate(&ctx, generate, output).await,
         Task::Evaluate(evaluate) => measure::evaluate(&ctx, evaluate, output).await,
         Task::Export(export) => export::run(&ctx, export, output).await,
+        Task::Serve(serve) => serve::run(&ctx, serve, output).await,
         Task::Doctor => table::doctor(&ctx, output).await,
         Task::Data(words) => table::run(&ctx, "data", &words.words, output).await,
         Task::Job(words) => table::run(&ctx, "job", &words.words, output).await,

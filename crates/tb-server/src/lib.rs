@@ -1,0 +1,28 @@
+//! The program as a server: commands, events, uploads, downloads and the interface over HTTP, for the one who holds the access
+//! token. What a command does is tb-api's; here is only who may ask, how much, how long, and in which form.
+
+mod app;
+mod assets;
+mod body;
+mod config;
+mod error;
+mod events;
+mod files;
+mod gate;
+mod hosts;
+mod logins;
+mod pages;
+mod patient_io;
+mod router;
+mod rpc;
+mod seats;
+mod serve;
+mod tasks;
+mod token;
+mod upload;
+
+pub use config::{DEFAULT_PORT, Exposure, Limits, ServerConfig};
+pub use error::status;
+pub use router::{Route, routes};
+pub use serve::{Ended, Server};
+pub use token::FILE as TOKEN_FILE;

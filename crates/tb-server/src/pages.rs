@@ -1,0 +1,166 @@
+//! The few pages that the server itself writes, in English and Japanese, each whole in one file: a caller who may not load
+//! the interface must still be told what to do.
+
+use std::sync::LazyLock;
+
+use axum::{
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use sha2::{Digest, Sha256};
+
+/// A page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Page {
+    /// No token came.
+    SignIn,
+    /// The link's token is wrong.
+    WrongLink,
+    /// Too many wrong tokens.
+    TooMany,
+    /// Called by a name that is not allowed.
+    WrongHost,
+    /// Sent by another site.
+    Foreign,
+    /// The token was right; goes on to the interface.
+    SignedIn,
+    /// This program was built without its interface.
+    NoInterface,
+}
+
+struct Text {
+    title: &'static str,
+    lines: &'static [&'static str],
+}
+
+const STYLE: &str = "\
+:root{color-scheme:light dark}\
+body{margin:0;min-height:100vh;display:grid;place-content:center;background:Canvas;color:CanvasText;\
+font:15px/22px system-ui,\"Noto Sans CJK JP\",\"Hiragino Sans\",\"Yu Gothic UI\",sans-serif}\
+main{max-width:60ch;padding:32px}\
+h1{font-size:18px;line-height:24px;margin:0 0 8px}\
+section+section{margin-top:24px;padding-top:24px;border-top:1px solid GrayText}\
+p{margin:0 0 8px}code{font-family:ui-monospace,monospace}";
+
+static POLICY: LazyLock<String> = LazyLock::new(|| {
+    let hash = STANDARD.encode(Sha256::digest(STYLE));
+    format!(
+        "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+});
+
+const OPEN: &str = r#"<a href="/">Open ToneBridge Workbench</a>"#;
+const OPEN_JA: &str = r#"<a href="/">ToneBridge Workbench を開く</a>"#;
+
+impl Page {
+    fn english(self) -> Text {
+        let (title, lines): (_, &[&str]) = match self {
+            Self::SignIn => (
+                "This server needs its access link",
+                &[
+                    "The terminal in which the server was started shows it: <code>http://…/?token=…</code>. Open that link once in this browser; it then remembers you.",
+                    "Signed in here already?",
+                    OPEN,
+                ],
+            ),
+            Self::WrongLink => (
+                "This access link is not valid",
+                &[
+                    "Its token is not that of this server, or no longer. Ask for the link that the server printed at its last start.",
+                ],
+            ),
+            Self::TooMany => (
+                "Too many wrong tokens",
+                &["Several wrong tokens came from this address. Wait a minute, then open the access link again."],
+            ),
+            Self::WrongHost => (
+                "The server does not go by this name",
+                &[
+                    "Open the address that it printed at its start. To reach it by another name, start it with <code>--allow-host NAME</code>.",
+                ],
+            ),
+            Self::Foreign => ("Refused: the request comes from another site", &["Open this address directly."]),
+            Self::SignedIn => ("Signed in", &[OPEN]),
+            Self::NoInterface => (
+                "This program was built without its interface",
+                &[
+                    "Run <code>npm ci</code> and <code>npm run build</code> in the folder <code>ui</code>, build the program again, and reload this page. The API answers meanwhile.",
+                ],
+            ),
+        };
+        Text { title, lines }
+    }
+
+    fn japanese(self) -> Text {
+        let (title, lines): (_, &[&str]) = match self {
+            Self::SignIn => (
+                "アクセス用リンクが必要です",
+                &[
+                    "サーバーを起動した端末に <code>http://…/?token=…</code> という形のリンクが表示されています。このブラウザで一度開くと、以後は記憶されます。",
+                    "すでにサインイン済みの場合:",
+                    OPEN_JA,
+                ],
+            ),
+            Self::WrongLink => (
+                "このアクセス用リンクは無効です",
+                &[
+                    "トークンがこのサーバーのものと一致しません。サーバーの前回の起動時に表示されたリンクを確認してください。",
+                ],
+            ),
+            Self::TooMany => (
+                "誤ったトークンが続きました",
+                &[
+                    "このアドレスから誤ったトークンが繰り返し届きました。1 分待ってから、アクセス用リンクを開き直してください。",
+                ],
+            ),
+            Self::WrongHost => (
+                "この名前ではアクセスできません",
+                &[
+                    "起動時に表示されたアドレスを開いてください。別の名前を使うには <code>--allow-host NAME</code> を付けて起動します。",
+                ],
+            ),
+            Self::Foreign => ("別のサイトからの要求のため拒否しました", &["このアドレスを直接開いてください。"]),
+            Self::SignedIn => ("サインインしました", &[OPEN_JA]),
+            Self::NoInterface => (
+                "このプログラムには画面が含まれていません",
+                &[
+                    "フォルダー <code>ui</code> で <code>npm ci</code> と <code>npm run build</code> を実行し、プログラムをビルドし直してから、このページを再読み込みしてください。API はそのまま使えます。",
+                ],
+            ),
+        };
+        Text { title, lines }
+    }
+
+    fn html(self) -> String {
+        let section = |language: &str, text: &Text| {
+            let lines: String = text.lines.iter().map(|line| format!("<p>{line}</p>")).collect();
+            format!("<section lang=\"{language}\"><h1>{}</h1>{lines}</section>", text.title)
+        };
+        let (english, japanese) = (self.english(), self.japanese());
+        let goes_on = match self {
+            Self::SignedIn => "<meta http-equiv=\"refresh\" content=\"0;url=/\">",
+            Self::SignIn | Self::WrongLink | Self::TooMany | Self::WrongHost | Self::Foreign | Self::NoInterface => "",
+        };
+        format!(
+            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">{goes_on}\
+             <title>{} · ToneBridge</title><style>{STYLE}</style></head><body><main>{}{}</main></body></html>\n",
+            english.title,
+            section("en", &english),
+            section("ja", &japanese)
+        )
+    }
+}
+
+/// A page as an answer.
+pub(crate) fn page(status: StatusCode, page: Page) -> Response {
+    let mut response = (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], page.html()).into_response();
+    let headers = response.headers_mut();
+    if let Ok(policy) = POLICY.parse() {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+    }
+    response
+}
