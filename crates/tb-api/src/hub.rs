@@ -13,7 +13,7 @@ use ts_rs::TS;
 use crate::{Ctx, ctx::blocking};
 
 /// The folder of downloaded models inside the home folder.
-pub(crate) const FOLDER: &str = "hub";
+pub(crate) const DOWNLOADS: &str = "hub";
 
 /// Arguments of `model_download`.
 #[derive(Clone, Debug, Serialize, Deserialize, TS)]
@@ -46,7 +46,7 @@ pub struct DownloadedModel {
 }
 
 pub(crate) async fn download(ctx: &Ctx, args: DownloadModel) -> Result<DownloadedModel, ApiError> {
-    let options = options(ctx.settings(), ctx.home().join(FOLDER));
+    let options = options(&ctx.settings(), ctx.home().join(DOWNLOADS));
     blocking(move || {
         let mut told_percent = 0;
         let path = hub::download_model(&args.repo, &args.revision, &options, &mut |progress| {

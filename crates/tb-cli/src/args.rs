@@ -47,18 +47,22 @@ pub enum Task {
     Serve(Serve),
     /// Check this installation
     Doctor,
-    /// Datasets: preview, import, list, get, problems, tokens
+    /// Datasets: preview, import, list, get, rows, stats, problems, tokens, delete
     Data(Words),
-    /// Jobs: list, get, start, pause, resume, stop, move, metrics, chart
+    /// Base models: list, inspect
+    Base(Words),
+    /// Jobs: estimate, start, list, get, page, log, pause, resume, stop, move, metrics, chart
     Job(Words),
     /// Models: list, get, stage, archive, restore
     Model(Words),
     /// Evaluations: start, list
     Eval(Words),
-    /// The built-in sample: install, baselines
+    /// The built-in sample: install, start, baselines
     Sample(Words),
-    /// Settings: get, fields, devices
+    /// Settings: get, set, fields, devices, status, storage
     Settings(Words),
+    /// Keys and tokens: set, clear; the value is read from standard input
+    Secret(Words),
     /// The event stream: after
     Events(Words),
 }
@@ -315,6 +319,9 @@ mod tests {
             "tonebridge data import f.csv --name x",
             "tonebridge serve",
             "tonebridge serve --host 127.0.0.1 --port 4310 --allow-host a.example --allow-host b.example",
+            "tonebridge base list",
+            "tonebridge settings set lora_r=16",
+            "tonebridge secret set huggingface_token",
             "tonebridge doctor",
         ] {
             Args::try_parse_from(line.split(' ')).unwrap_or_else(|e| panic!("{line}: {e}"));

@@ -116,6 +116,25 @@ pub fn download_model(
     })
 }
 
+/// The models that are whole in a cache: `owner/name` and the folder of each downloaded commit, in order of their folders.
+#[must_use]
+pub fn downloaded(cache_dir: &Path) -> Vec<(String, PathBuf)> {
+    let below = |folder: &Path| -> Vec<PathBuf> {
+        fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect()
+    };
+    let mut all: Vec<(String, PathBuf)> = below(cache_dir)
+        .iter()
+        .flat_map(|dir| below(&dir.join("snapshots")))
+        .filter(|folder| folder.join(COMPLETE).is_file())
+        .filter_map(|folder| {
+            let (owner, name) = folder.ancestors().nth(2)?.file_name()?.to_str()?.split_once("--")?;
+            Some((format!("{owner}/{name}"), folder.clone()))
+        })
+        .collect();
+    all.sort();
+    all
+}
+
 async fn download(
     place: &Place,
     options: &HubOptions,

@@ -208,6 +208,7 @@ fn a_model_arrives_whole_without_pickles_and_is_then_there_offline() {
     let offline = HubOptions { offline: true, endpoint: "http://127.0.0.1:1".into(), ..options };
     assert_eq!(download_model("me/tiny", "main", &offline, &mut |_| {}).unwrap(), folder);
     assert_eq!(download_model("me/tiny", COMMIT, &offline, &mut |_| {}).unwrap(), folder);
+    assert_eq!(downloaded(cache.path()), [("me/tiny".to_owned(), folder)]);
     assert!(matches!(download_model("me/tiny", "other", &offline, &mut |_| {}), Err(Error::Offline { .. })));
 }
 

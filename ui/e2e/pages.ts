@@ -1,0 +1,28 @@
+// The pages that tests look at and screenshots show; ids come from the home folder.
+import type { Page } from "playwright-core";
+
+/** Name and path of every page, with the newest run, dataset and model of this home folder. */
+export async function everyPage(page: Page): Promise<[name: string, path: string][]> {
+  const ids = await page.evaluate(async () => {
+    const first = async (command: string) => {
+      const answer = await fetch(`/rpc/${command}`, { method: "POST", headers: { "content-type": "application/json" }, body: "{}" });
+      return ((await answer.json()) as { id: string }[])[0]?.id;
+    };
+    return { run: await first("job_list"), dataset: await first("data_list"), model: await first("model_list") };
+  });
+  return [
+    ["home", "/"],
+    ["datasets", "/datasets"],
+    ["dataset", `/datasets/${ids.dataset}`],
+    ["dataset-tokens", `/datasets/${ids.dataset}?tab=tokens`],
+    ["dataset-statistics", `/datasets/${ids.dataset}?tab=stats`],
+    ["runs", `/runs?run=${ids.run}`],
+    ["run", `/runs/${ids.run}`],
+    ["new-run", "/runs/new"],
+    ["base-models", "/base-models"],
+    ["models", "/models"],
+    ["model", `/models/${ids.model}`],
+    ["playground", "/playground"],
+    ["settings", "/settings"],
+  ];
+}

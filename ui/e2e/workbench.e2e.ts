@@ -1,0 +1,123 @@
+// The main trip of a new user in a browser, through a crash of the program, and what every page must hold to afterwards.
+import type { Browser, Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { home } from "../src/lib/i18n/en/home";
+import { LANGUAGES, THEMES, launch, open, settle, violations } from "./browser";
+import { Host } from "./host";
+import { everyPage } from "./pages";
+
+let host: Host;
+let browser: Browser;
+
+beforeAll(async () => {
+  host = await Host.start();
+  browser = await launch();
+});
+
+afterAll(async () => {
+  await browser?.close();
+  await host?.remove();
+});
+
+/** Steps whose points the program has stored. */
+async function storedSteps(page: Page, id: string): Promise<number[]> {
+  return page.evaluate(async (id) => {
+    const answer = await fetch("/rpc/job_metrics", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ id }) });
+    return ((await answer.json()) as { steps: { step: number }[] }).steps.map(({ step }) => step);
+  }, id);
+}
+
+/** The training losses that the page itself holds: its chart saved as CSV. */
+async function shownSteps(page: Page): Promise<number[]> {
+  const download = page.waitForEvent("download");
+  await page.getByRole("button", { name: /save|export/i }).first().click();
+  await page.getByRole("menuitem", { name: "CSV" }).click();
+  const stream = await (await download).createReadStream();
+  let text = "";
+  for await (const chunk of stream) text += String(chunk);
+  const [head, ...lines] = text.trim().split("\n");
+  const column = head!.split(",").findIndex((name) => /step/i.test(name));
+  return [...new Set(lines.map((line) => Number(line.split(",")[column])))];
+}
+
+describe.sequential("a new user", () => {
+  let page: Page;
+  let complaints: string[];
+  let run: string;
+
+  test("tries the sample with one click and sees its chart move", async () => {
+    ({ page, complaints } = await open(browser, host.link));
+    await page.getByRole("button", { name: home["sample.start"] }).click();
+    await page.waitForURL(/\/runs\/job_/);
+    run = new URL(page.url()).pathname.split("/").pop()!;
+    await expect.poll(async () => (await storedSteps(page, run)).length, { timeout: 120_000, interval: 1000 }).toBeGreaterThan(20);
+    await settle(page);
+    expect(await page.locator("canvas").count()).toBeGreaterThan(0);
+    expect(complaints).toEqual([]);
+  });
+
+  test("loses no point when the program is killed and started again", async () => {
+    await host.kill();
+    const before = complaints.length;
+    await host.restart();
+    await expect.poll(async () => (await storedSteps(page, run).catch(() => [])).length, { timeout: 60_000, interval: 1000 }).toBeGreaterThan(60);
+    // The page was told of the lost connection by the browser; nothing else may have gone wrong.
+    complaints.splice(before);
+    await page.reload();
+    await settle(page);
+    const shown = await shownSteps(page);
+    expect(shown.length).toBeGreaterThan(60);
+    expect(shown).toEqual(Array.from({ length: shown.length }, (_, i) => shown[0]! + i));
+    expect(shown[0]).toBe(1);
+  });
+
+  test("gets a model and answers from it and its base", async () => {
+    await expect
+      .poll(() => page.evaluate(async (id) => {
+        const answer = await fetch("/rpc/job_get", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ id }) });
+        return ((await answer.json()) as { status: string }).status;
+      }, run), { timeout: 900_000, interval: 2000 })
+      .toBe("completed");
+    await page.getByRole("link", { name: /tone-/ }).and(page.locator('[href^="/models/"]')).first().click();
+    await page.waitForURL(/\/models\/mdl_/);
+    await settle(page);
+    await page.locator('[href^="/playground"]').first().click();
+    await page.waitForURL(/\/playground/);
+    await settle(page);
+    await page.getByRole("button", { name: "Run", exact: false }).first().click();
+    await expect.poll(() => page.getByText(/tokens\/s/).count(), { timeout: 120_000 }).toBeGreaterThanOrEqual(2);
+    expect(complaints).toEqual([]);
+  });
+});
+
+describe.sequential("every page", () => {
+  for (const theme of THEMES) {
+    for (const language of LANGUAGES) {
+      test(`passes axe without a complaint: ${theme}, ${language}`, async () => {
+        const { page, complaints } = await open(browser, host.link, theme, language);
+        for (const [name, path] of await everyPage(page)) {
+          await page.goto(host.origin + path);
+          await settle(page);
+          expect(await violations(page), `${name} ${theme} ${language}`).toEqual([]);
+          expect(await page.locator("html").getAttribute("lang"), name).toBe(language);
+        }
+        expect(complaints).toEqual([]);
+        await page.context().close();
+      });
+    }
+  }
+
+  test("holds from 900 to 2560 pixels", async () => {
+    const { page } = await open(browser, host.link);
+    for (const width of [900, 1100, 1440, 2560]) {
+      await page.setViewportSize({ width, height: 900 });
+      for (const [name, path] of await everyPage(page)) {
+        await page.goto(host.origin + path);
+        await settle(page);
+        const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+        expect(over, `${name} at ${width}`).toBeLessThanOrEqual(0);
+      }
+    }
+    await page.context().close();
+  });
+});
