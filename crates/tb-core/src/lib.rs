@@ -15,6 +15,7 @@ pub mod preference;
 pub mod random;
 pub mod recipe;
 pub mod run_folder;
+pub mod serving;
 pub mod settings;
 pub mod tag;
 mod text_enum;
