@@ -14,7 +14,7 @@ pub(crate) mod param;
 mod recompute;
 mod rope;
 
-pub use adapter::{AdapterSwitch, AdapterUse, ParameterCounts};
+pub use adapter::{Adapter, AdapterSwitch, AdapterUse, ParameterCounts};
 pub use batch::{Batch, IGNORED, Row};
 pub use config::{Bias, DecoderConfig, HeadKind, RopeScaling};
 pub use families::Family;
