@@ -17,7 +17,7 @@ use tb_core::{
     tag::Tag,
 };
 use tb_db::Db;
-use tb_jobs::{Jobs, WorkerBinary};
+use tb_jobs::{Jobs, Serving, SystemClock, WorkerBinary, serving::Limits};
 
 use crate::{Actor, found, on_done::Registrar};
 
@@ -33,6 +33,7 @@ struct Inner {
     settings: Settings,
     db: Db,
     jobs: Jobs,
+    serving: Serving,
 }
 
 /// Opens the home folder: database, queue and workers. Settings are read by the caller, who knows the command line.
@@ -49,8 +50,9 @@ pub async fn open(home: &Path, settings: Settings, actor: Actor) -> Result<Ctx, 
     }
     let db = Db::open(&home.join("tonebridge.db")).await?;
     let workers = tb_jobs::workers::find_all().await;
+    let serving = Serving::new(workers.clone(), Arc::new(SystemClock), Limits::default());
     let jobs = Jobs::open(db.clone(), home, workers, Arc::new(Registrar)).await?;
-    Ok(Ctx { inner: Arc::new(Inner { home: home.to_owned(), settings, db, jobs }), actor })
+    Ok(Ctx { inner: Arc::new(Inner { home: home.to_owned(), settings, db, jobs, serving }), actor })
 }
 
 impl Ctx {
@@ -82,6 +84,18 @@ impl Ctx {
     #[must_use]
     pub fn jobs(&self) -> &Jobs {
         &self.inner.jobs
+    }
+
+    /// The models that are in memory to answer prompts.
+    #[must_use]
+    pub fn serving(&self) -> &Serving {
+        &self.inner.serving
+    }
+
+    /// Ends in good order what dies with this program: serving workers and the supervision of jobs. Workers of jobs go on.
+    pub async fn close(&self) {
+        self.serving().close().await;
+        self.jobs().close().await;
     }
 
     pub(crate) fn db(&self) -> &Db {

@@ -1,6 +1,6 @@
 //! The playground: a prompt answered by several models side by side, word by word.
 
-use std::path::PathBuf;
+use std::{future, path::PathBuf};
 
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use serde::{Deserialize, Serialize};
@@ -9,18 +9,13 @@ use tb_core::{
     dataset::Message,
     ids::ModelId,
     recipe::Dtype,
-    run_folder::{Decoding, Framing, GenerateTask, ModelSource, RunEventBody, Task},
-    serving::Finish,
+    run_folder::{Decoding, Framing},
+    serving::{Finish, Generate, Load, Prompt},
 };
-use tb_data::{chat_template::Ending, tokenize::TextTokenizer};
+use tb_jobs::{serving::Piece, workers};
 use ts_rs::TS;
 
-use crate::{
-    Ctx,
-    ctx::blocking,
-    models,
-    oneshot::{self, Keep},
-};
+use crate::{Ctx, ctx::no_worker, models};
 
 /// Most models that answer one prompt.
 const MAX_SIDES: usize = 4;
@@ -121,88 +116,48 @@ pub(crate) async fn generate(
     if args.sides.is_empty() || args.sides.len() > MAX_SIDES {
         return Err(refuse(&format!("name 1 to {MAX_SIDES} models, not {}.", args.sides.len())));
     }
-    let asked = match (args.messages, args.prompt) {
-        (Some(messages), None) if !messages.is_empty() => Asked::Messages(messages),
-        (None, Some(text)) if !text.is_empty() => Asked::Text(text),
+    let prompt = match (args.messages, args.prompt) {
+        (Some(messages), None) if !messages.is_empty() => Prompt::Messages { messages },
+        (None, Some(text)) if !text.is_empty() => Prompt::Text { text },
         (Some(_), Some(_)) => return Err(refuse("give messages or a prompt, not both.")),
         (Some(_), None) | (None, Some(_)) | (None, None) => return Err(refuse("there is no prompt.")),
     };
-    let mut sides = Vec::new();
-    for (side, chosen) in (0..).zip(&args.sides) {
-        let (model, name) =
-            models::source(ctx, chosen.model_id.as_ref(), chosen.base_model.as_deref(), chosen.adapter.as_deref())
-                .await?;
-        sides.push((side, model, name));
+    let decoding = args.decoding.unwrap_or_default();
+    let device = workers::best_device(ctx.jobs().workers()).ok_or_else(no_worker)?;
+    let dtype = if ctx.settings().fp16_training { Dtype::Auto } else { Dtype::F32 };
+    let mut chosen = Vec::new();
+    for side in &args.sides {
+        chosen.push(
+            models::source(ctx, side.model_id.as_ref(), side.base_model.as_deref(), side.adapter.as_deref()).await?,
+        );
     }
-    let (ctx, decoding) = (ctx.clone(), args.decoding.unwrap_or_default());
-    let answers = stream::iter(sides).then(move |(side, model, name)| {
-        let (ctx, asked, decoding) = (ctx.clone(), asked.clone(), decoding.clone());
-        async move {
-            let items = match answer(&ctx, side, name, model, asked, decoding).await {
-                Ok(items) => items,
-                Err(error) => vec![GenerateItem::Failed { side, error }],
-            };
-            stream::iter(items.into_iter().map(Ok))
-        }
-    });
-    Ok(answers.flatten().boxed())
+    let mut answers = Vec::new();
+    for (side, (model, name)) in (0..).zip(chosen) {
+        let load = Load { device: device.clone(), base: model.base, dtype };
+        let generate = Generate { adapter: model.adapter, prompt: prompt.clone(), decoding: decoding.clone() };
+        answers.push(match ctx.serving().generate(load, generate).await {
+            Ok(answer) => answer.into_stream().map(move |piece| item(side, &name, piece)).boxed(),
+            Err(error) => stream::once(future::ready(GenerateItem::Failed { side, error })).boxed(),
+        });
+    }
+    Ok(stream::select_all(answers).map(Ok).boxed())
 }
 
-#[derive(Clone)]
-enum Asked {
-    Messages(Vec<Message>),
-    Text(String),
-}
-
-async fn answer(
-    ctx: &Ctx,
-    side: u32,
-    name: String,
-    model: ModelSource,
-    asked: Asked,
-    decoding: Decoding,
-) -> Result<Vec<GenerateItem>, ApiError> {
-    let base = model.base.clone();
-    let (text, prompt_tokens, framing) = blocking(move || {
-        let tokenizer = TextTokenizer::load(&base)?;
-        let (text, framing) = match asked {
-            Asked::Messages(messages) if tokenizer.has_chat_template() => {
-                (tokenizer.apply_chat_template(&messages, Ending::Open, None)?.text, Framing::Chat)
-            }
-            Asked::Messages(messages) => {
-                let said: Vec<String> = messages.into_iter().map(|m| m.content).collect();
-                (said.join("\n\n"), Framing::Plain)
-            }
-            Asked::Text(text) => (text, Framing::Plain),
-        };
-        let tokens = tokenizer.encode(&text)?.len() as u32;
-        Ok((text, tokens, framing))
-    })
-    .await?;
-    let begun = std::time::Instant::now();
-    let task = Task::Generate(GenerateTask {
-        model,
-        prompts: vec![text],
-        framing: Framing::Plain,
-        decoding,
-        dtype: Dtype::Auto,
-    });
-    let mut items = vec![GenerateItem::Started { side, name, prompt_tokens, framing }];
-    oneshot::run(ctx, task, Keep::No, &mut |event| {
-        if let RunEventBody::Generated { text, tokens, finish, .. } = &event.body {
-            let time_ms = begun.elapsed().as_millis() as u64;
-            items.push(GenerateItem::Text { side, text: text.clone() });
-            items.push(GenerateItem::Done {
-                side,
-                prompt_tokens,
-                tokens: *tokens,
-                tokens_per_s: f64::from(*tokens) * 1000.0 / time_ms.max(1) as f64,
-                finish: finish.parse().unwrap_or(Finish::Stopped),
-                first_token_ms: time_ms,
-                time_ms,
-            });
+fn item(side: u32, name: &str, piece: Result<Piece, ApiError>) -> GenerateItem {
+    match piece {
+        Ok(Piece::Started { prompt_tokens, framing }) => {
+            GenerateItem::Started { side, name: name.to_owned(), prompt_tokens, framing }
         }
-    })
-    .await?;
-    Ok(items)
+        Ok(Piece::Text(text)) => GenerateItem::Text { side, text },
+        Ok(Piece::Done(done)) => GenerateItem::Done {
+            side,
+            prompt_tokens: done.prompt_tokens,
+            tokens: done.tokens,
+            tokens_per_s: done.tokens_per_s,
+            finish: done.finish,
+            first_token_ms: done.first_token_ms,
+            time_ms: done.time_ms,
+        },
+        Err(error) => GenerateItem::Failed { side, error },
+    }
 }

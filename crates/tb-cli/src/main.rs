@@ -9,6 +9,7 @@ mod measure;
 mod output;
 mod pretrain;
 mod progress;
+mod stream;
 mod table;
 mod train;
 
