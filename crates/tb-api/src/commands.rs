@@ -71,7 +71,7 @@ macro_rules! commands {
                     ctx.changed(name, kept, &out, &[$(Tag::$tag),*]).await?;
                     Ok(out)
                 })+
-                _ => Err(unknown(name)),
+                _ => Err(unknown("command", name, COMMANDS.iter().map(|c| c.name))),
             }
         }
 
@@ -220,24 +220,24 @@ commands! {
     doctor(Nothing) -> DoctorReport, Viewer, [], doctor::run;
 }
 
-fn read<T: DeserializeOwned>(name: &str, arguments: Value) -> Result<T, ApiError> {
+pub(crate) fn read<T: DeserializeOwned>(name: &str, arguments: Value) -> Result<T, ApiError> {
     let arguments = if arguments.is_null() { Value::Object(serde_json::Map::new()) } else { arguments };
     serde_json::from_value(arguments).map_err(|e| {
         ApiError::new(ErrorCode::InvalidArgument, format!("Nothing was done: the arguments of {name} do not fit: {e}."))
     })
 }
 
-fn write<T: Serialize>(out: &T) -> Result<Value, ApiError> {
+pub(crate) fn write<T: Serialize>(out: &T) -> Result<Value, ApiError> {
     serde_json::to_value(out)
         .map_err(|e| ApiError::new(ErrorCode::Internal, format!("The result cannot be sent: {e}.")))
 }
 
-fn unknown(name: &str) -> ApiError {
-    let nearest = COMMANDS
-        .iter()
-        .max_by(|a, b| strsim::jaro_winkler(name, a.name).total_cmp(&strsim::jaro_winkler(name, b.name)))
-        .map_or("", |c| c.name);
-    ApiError::new(ErrorCode::NotFound, format!("There is no command '{name}'; did you mean '{nearest}'?"))
+/// The error for a name that a table does not have; it names the nearest one that it has.
+pub(crate) fn unknown(kind: &str, name: &str, known: impl Iterator<Item = &'static str>) -> ApiError {
+    let nearest = known
+        .max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)))
+        .unwrap_or_default();
+    ApiError::new(ErrorCode::NotFound, format!("There is no {kind} '{name}'; did you mean '{nearest}'?"))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use tb_core::{
     tag::Tag,
 };
 use tb_db::Db;
-use tb_jobs::{Jobs, WorkerBinary};
+use tb_jobs::{Jobs, Serving, SystemClock, WorkerBinary, serving::Limits};
 
 use crate::{Actor, datasets::lengths::HeldLengths, found, on_done::Registrar, settings::Sources, status::HomeSize};
 
@@ -36,6 +36,7 @@ struct Inner {
     jobs: Jobs,
     home_size: HomeSize,
     held_lengths: HeldLengths,
+    serving: Serving,
 }
 
 /// Opens the home folder: settings, database, queue and workers. `overrides` are settings by name from the command line.
@@ -54,6 +55,7 @@ pub async fn open(home: &Path, overrides: &[(String, String)], actor: Actor) -> 
     }
     let db = Db::open(&home.join("tonebridge.db")).await?;
     let workers = tb_jobs::workers::find_all().await;
+    let serving = Serving::new(workers.clone(), Arc::new(SystemClock), Limits::default());
     let jobs = Jobs::open(db.clone(), home, workers, Arc::new(Registrar)).await?;
     let inner = Inner {
         home: home.to_owned(),
@@ -61,6 +63,7 @@ pub async fn open(home: &Path, overrides: &[(String, String)], actor: Actor) -> 
         settings,
         db,
         jobs,
+        serving,
         home_size: HomeSize::default(),
         held_lengths: HeldLengths::default(),
     };
@@ -130,6 +133,18 @@ impl Ctx {
     #[must_use]
     pub fn jobs(&self) -> &Jobs {
         &self.inner.jobs
+    }
+
+    /// The models that are in memory to answer prompts.
+    #[must_use]
+    pub fn serving(&self) -> &Serving {
+        &self.inner.serving
+    }
+
+    /// Ends in good order what dies with this program: serving workers and the supervision of jobs. Workers of jobs go on.
+    pub async fn close(&self) {
+        self.serving().close().await;
+        self.jobs().close().await;
     }
 
     pub(crate) fn db(&self) -> &Db {

@@ -10,18 +10,13 @@ use tb_core::{
     ids::{DatasetId, ModelId},
     job::{Job, JobKind},
     recipe::Dtype,
-    run_folder::{DataSource, Decoding, EvaluateTask, KeepItems, ModelSource, Task},
+    run_folder::{DataSource, Decoding, EvaluateTask, KeepItems, Task},
 };
 use tb_db::{Page, evaluations::EvaluationFilter};
 use tb_jobs::NewJob;
 use ts_rs::TS;
 
-use crate::{
-    Ctx,
-    commands::Nothing,
-    datasets, found,
-    training::{file, folder},
-};
+use crate::{Ctx, commands::Nothing, datasets, found, models, training::file};
 
 /// Arguments of `eval_start`.
 #[derive(Clone, Debug, Serialize, Deserialize, TS)]
@@ -77,28 +72,8 @@ pub async fn task(ctx: &Ctx, args: &StartEval) -> Result<(EvaluateTask, String),
         )
         .hint(format!("Use some of {}.", METRICS.join(", "))));
     }
-    let (model, name) = match (&args.model_id, &args.base_model) {
-        (Some(id), None) => {
-            let model = found::model(ctx.db(), id).await?;
-            let source = ModelSource {
-                base: folder(&PathBuf::from(&model.base_model), "config.json")?,
-                adapter: Some(folder(&PathBuf::from(&model.path), "adapter_config.json")?),
-            };
-            (source, format!("{} v{}", model.name, model.version))
-        }
-        (None, Some(base)) => {
-            let adapter = args.adapter.as_deref().map(|a| folder(a, "adapter_config.json")).transpose()?;
-            let shown = adapter.as_deref().unwrap_or(base);
-            let name = shown.file_name().map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned());
-            (ModelSource { base: folder(base, "config.json")?, adapter }, name)
-        }
-        (Some(_), Some(_)) | (None, None) => {
-            return Err(ApiError::new(
-                ErrorCode::InvalidArgument,
-                "Nothing was measured: name either a registered model or the folder of a base model.",
-            ));
-        }
-    };
+    let (model, name) =
+        models::source(ctx, args.model_id.as_ref(), args.base_model.as_deref(), args.adapter.as_deref()).await?;
     let data = match (&args.dataset_id, &args.data) {
         (Some(id), None) => {
             let dataset = found::dataset(ctx.db(), id).await?;

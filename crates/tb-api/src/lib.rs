@@ -15,11 +15,13 @@ mod jobs;
 mod models;
 mod on_done;
 pub mod oneshot;
+mod playground;
 mod reports;
 mod sample;
 mod secrets;
 mod settings;
 mod status;
+pub mod streams;
 mod training;
 
 pub use access::Actor;
@@ -41,6 +43,7 @@ pub use jobs::{
     page::JobPage,
 };
 pub use models::{ListModels, ModelPage};
+pub use playground::{GenerateArgs, GenerateItem, Side};
 pub use reports::{ChartFiles, WriteChart};
 pub use sample::{BaselineReport, SAMPLE_SEED, SampleInstalled, StartSample, pretrain_task, sample_recipe};
 pub use secrets::{ClearSecret, SecretState, SetSecret, Vault};

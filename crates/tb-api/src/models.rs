@@ -1,19 +1,21 @@
 //! The registry: versions, their stages, their page.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use tb_core::{
-    ApiError,
+    ApiError, ErrorCode,
     dataset::Dataset,
     eval::Evaluation,
     ids::ModelId,
     job::Job,
     model::{Model, ModelAction, ModelStatus},
-    run_folder::FileHash,
+    run_folder::{FileHash, ModelSource},
 };
 use tb_db::{Page, evaluations::EvaluationFilter, models::ModelFilter};
 use ts_rs::TS;
 
-use crate::{ById, Ctx, found, reports};
+use crate::{ById, Ctx, found, reports, training::folder};
 
 /// Arguments of `model_list`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, TS)]
@@ -74,6 +76,35 @@ pub(crate) async fn archive(ctx: &Ctx, args: ById) -> Result<Model, ApiError> {
 
 pub(crate) async fn restore(ctx: &Ctx, args: ById) -> Result<Model, ApiError> {
     act(ctx, &args, ModelAction::Restore).await
+}
+
+/// The files of the model that arguments name, and its name for people: a registered version, or a base with or without an adapter.
+pub(crate) async fn source(
+    ctx: &Ctx,
+    model_id: Option<&ModelId>,
+    base: Option<&Path>,
+    adapter: Option<&Path>,
+) -> Result<(ModelSource, String), ApiError> {
+    match (model_id, base, adapter) {
+        (Some(id), None, None) => {
+            let model = found::model(ctx.db(), id).await?;
+            let source = ModelSource {
+                base: folder(Path::new(&model.base_model), "config.json")?,
+                adapter: Some(folder(Path::new(&model.path), "adapter_config.json")?),
+            };
+            Ok((source, format!("{} v{}", model.name, model.version)))
+        }
+        (None, Some(base), adapter) => {
+            let adapter = adapter.map(|a| folder(a, "adapter_config.json")).transpose()?;
+            let shown = adapter.as_deref().unwrap_or(base);
+            let name = shown.file_name().map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned());
+            Ok((ModelSource { base: folder(base, "config.json")?, adapter }, name))
+        }
+        (Some(_), _, _) | (None, None, _) => Err(ApiError::new(
+            ErrorCode::InvalidArgument,
+            "Nothing was started: name either a registered model or the folder of a base model.",
+        )),
+    }
 }
 
 async fn act(ctx: &Ctx, args: &ById, action: ModelAction) -> Result<Model, ApiError> {

@@ -18,6 +18,7 @@ fn the_front_end_has_the_present_types_commands_and_colours() {
     fs::create_dir_all(&types).expect("a folder");
     fs::create_dir_all(styles.parent().expect("a parent")).expect("a folder");
     tb_api::commands::write_typescript(&types).expect("types are written");
+    tb_api::streams::write_typescript(&types).expect("streams are written");
     fs::write(&styles, tb_report::palette::series_css()).expect("colours are written");
 
     let ui = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../ui/src");

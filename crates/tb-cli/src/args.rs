@@ -197,6 +197,9 @@ pub struct Generate {
     /// Seed of the draws
     #[arg(long, default_value_t = 42)]
     pub seed: u64,
+    /// Print the answer word by word
+    #[arg(long)]
+    pub stream: bool,
 }
 
 impl Generate {

@@ -10,6 +10,7 @@ mod output;
 mod pretrain;
 mod progress;
 mod serve;
+mod stream;
 mod table;
 mod train;
 

@@ -16,6 +16,7 @@ use crate::{
     args::{Evaluate, Generate, ModelArgs, Score},
     output::{Output, table},
     progress::Progress,
+    stream,
 };
 
 /// `tonebridge score`.
@@ -55,6 +56,9 @@ pub async fn generate(ctx: &Ctx, args: &Generate, output: &Output) -> Result<(),
         top_k: args.top_k,
         seed: args.seed,
     };
+    if args.stream {
+        return stream::generate(ctx, args, &decoding, output).await;
+    }
     let task = Task::Generate(GenerateTask {
         model: source(&args.model)?,
         prompts: vec![args.prompt.clone()],

@@ -28,6 +28,14 @@ impl Output {
         writeln!(std::io::stdout(), "{line}").ok();
     }
 
+    /// A part of the result for people, shown at once; programs get the whole at the end.
+    pub fn piece(&self, text: &str) {
+        if !self.json {
+            let mut out = std::io::stdout();
+            write!(out, "{text}").and_then(|()| out.flush()).ok();
+        }
+    }
+
     /// Something on the way, for people.
     pub fn say(&self, text: &str) {
         if !self.json {

@@ -18,6 +18,7 @@ pub mod preference;
 pub mod random;
 pub mod recipe;
 pub mod run_folder;
+pub mod serving;
 pub mod settings;
 pub mod tag;
 mod text_enum;

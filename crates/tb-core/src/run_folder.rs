@@ -146,6 +146,7 @@ text_enum! {
 
 /// How to choose the next token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+#[serde(default)]
 pub struct Decoding {
     /// Longest answer in tokens.
     pub max_new_tokens: u32,

@@ -1,5 +1,6 @@
 //! From examples to tokens and labels, as TRL's SFT trainer makes them. Loading a tokenizer is in `tokenize/text_tokenizer.rs`.
 
+mod answer_text;
 mod rendering;
 mod text_tokenizer;
 mod view;
@@ -12,6 +13,7 @@ use tb_core::{
 };
 
 use crate::{chat_template::Ending, error::Result};
+pub use answer_text::{AnswerText, whole_characters};
 use rendering::render;
 pub use text_tokenizer::TextTokenizer;
 pub use view::{TokenView, token_view};
@@ -139,6 +141,19 @@ pub fn frame_prompt(tokenizer: &TextTokenizer, text: &str, framing: Framing) -> 
             chat_ids(tokenizer, &[Message { role: "user".into(), content: text.into(), more }])
         }
     }
+}
+
+/// The tokens of a conversation that a model is to go on with: in its chat template with the words that open the assistant's turn; of a
+/// model without a template, what was said as plain text with empty lines between.
+///
+/// # Errors
+/// As [`render_row`].
+pub fn conversation_ids(tokenizer: &TextTokenizer, messages: &[Message]) -> Result<(Vec<u32>, Framing)> {
+    if tokenizer.has_chat_template() {
+        return Ok((chat_ids(tokenizer, messages)?, Framing::Chat));
+    }
+    let said: Vec<&str> = messages.iter().map(|m| m.content.as_str()).collect();
+    Ok((tokenizer.encode_with_special(&said.join("\n\n"))?, Framing::Plain))
 }
 
 fn chat_ids(tokenizer: &TextTokenizer, messages: &[Message]) -> Result<Vec<u32>> {

@@ -4,6 +4,8 @@
 //! The trip of a job: `queue` stores it and writes its run folder; `supervisor` (in the process that holds `host.lock`)
 //! leases the device and starts the worker with `process`; `follow` reads its lines and notices its end; `ingest` stores
 //! them in groups; `bus` gives them to every subscriber. `control` is what the user can ask meanwhile.
+//!
+//! Beside the queue, `serving` holds models in memory and answers prompts.
 
 mod bus;
 pub mod clock;
@@ -18,6 +20,7 @@ mod jobs;
 pub mod lease;
 pub mod process;
 mod queue;
+pub mod serving;
 mod supervisor;
 pub mod workers;
 
@@ -28,4 +31,5 @@ pub use hook::{HookFuture, NoHook, OnDone};
 pub use ingest::tells_story;
 pub use jobs::{Hosting, Jobs};
 pub use queue::{NewJob, RUNS};
+pub use serving::Serving;
 pub use workers::WorkerBinary;

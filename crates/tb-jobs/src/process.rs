@@ -86,7 +86,7 @@ pub fn spawn_detached(worker: &WorkerBinary, run: &RunFolder) -> Result<Child> {
 }
 
 /// When memory runs out, the system shall end the worker, not the app or the desktop around it.
-fn prefer_for_oom_kill(child: &Child) {
+pub(crate) fn prefer_for_oom_kill(child: &Child) {
     #[cfg(target_os = "linux")]
     if let Some(pid) = child.id() {
         // Only a wish: without it the run goes on just as well.
@@ -214,8 +214,24 @@ fn log_end(path: &Path) -> String {
         file.take(QUOTED_LOG_BYTES as u64).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    let bytes = read().unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
+    last_lines(&read().unwrap_or_default())
+}
+
+/// The last lines that come out of a pipe until it ends, as one line, from its last [`QUOTED_LOG_BYTES`].
+pub(crate) async fn last_lines_of(mut pipe: impl tokio::io::AsyncRead + Unpin) -> String {
+    use tokio::io::AsyncReadExt;
+    let (mut kept, mut piece) = (Vec::new(), [0; QUOTED_LOG_BYTES]);
+    while let Ok(n) = pipe.read(&mut piece).await
+        && n > 0
+    {
+        kept.extend_from_slice(&piece[..n]);
+        kept.drain(..kept.len().saturating_sub(QUOTED_LOG_BYTES));
+    }
+    last_lines(&kept)
+}
+
+fn last_lines(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
     lines[lines.len().saturating_sub(4)..].join(" | ")
 }

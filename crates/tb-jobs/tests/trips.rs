@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod trips {
+    pub mod fake_server;
     pub mod fake_worker;
     pub mod support;
 
@@ -14,4 +15,5 @@ mod trips {
     mod hosts;
     mod one_shot;
     mod queue;
+    mod serving;
 }

@@ -12,7 +12,7 @@ pub(crate) mod param;
 mod recompute;
 mod rope;
 
-pub use adapter::{AdapterSwitch, AdapterUse, ParameterCounts};
+pub use adapter::{Adapter, AdapterSwitch, AdapterUse, ParameterCounts};
 pub use batch::{Batch, IGNORED, Row};
 pub use recompute::Checkpointing;
 pub use tb_core::decoder_config::{Bias, DecoderConfig, Family, HeadKind, RopeScaling};

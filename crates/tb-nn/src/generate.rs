@@ -1,7 +1,11 @@
-//! Generation: prefill, batched decode of ragged rows with a key/value cache per row, end tokens. The choice of a token is in `generate/sampler.rs`.
+//! Generation: prefill, batched decode of ragged rows with a key/value cache per row, end tokens. The choice of a token is in
+//! `generate/sampler.rs`, an answer that is made a token at a time in `generate/answering.rs`.
 
+mod answering;
 mod cache;
 mod sampler;
+
+pub use answering::{Answering, Step};
 
 use crate::checkpoint::read_json;
 use crate::decoder::{Batch, Decoder};

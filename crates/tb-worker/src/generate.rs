@@ -2,7 +2,7 @@
 
 use tb_core::ErrorCode;
 use tb_core::run_folder::{Decoding, Done, GenerateTask, Outcome, RunEventBody};
-use tb_data::tokenize::{TextTokenizer, frame_prompt};
+use tb_data::tokenize::{TextTokenizer, frame_prompt, whole_characters};
 use tb_nn::decoder::Decoder;
 use tb_nn::generate::{Finish, Flow, Generated, GenerationConfig, generate};
 
@@ -33,9 +33,14 @@ pub fn run(session: &mut Session, task: &GenerateTask) -> Result<()> {
         let first = chunk * TOGETHER;
         for (i, answer) in answers(&decoder, prompts, &config, first as u64)?.iter().enumerate() {
             tokens += answer.ids.len();
+            let text = tokenizer.decode(&answer.ids)?;
+            let text = match answer.finish {
+                Finish::Eos => text,
+                Finish::Length | Finish::Stopped => whole_characters(&text).to_owned(),
+            };
             session.emit(RunEventBody::Generated {
                 index: (first + i) as u32,
-                text: tokenizer.decode(&answer.ids)?,
+                text,
                 tokens: answer.ids.len() as u32,
                 finish: finish(answer.finish).to_owned(),
             })?;

@@ -1,4 +1,5 @@
-//! `tonebridge-worker`: one job per process. `--run DIR` works on a run folder, `--describe` tells the host what this worker can use.
+//! `tonebridge-worker`: one job per process. `--run DIR` works on a run folder, `--serve` holds a model and answers prompts, `--describe`
+//! tells the host what this worker can use.
 
 mod batches;
 mod certificate;
@@ -17,6 +18,7 @@ mod protocol;
 mod recipes;
 mod samples;
 mod score;
+mod serve;
 #[cfg(test)]
 mod testing;
 mod train;
@@ -28,7 +30,7 @@ use std::process::ExitCode;
 
 use tb_core::run_folder::Task;
 
-const USAGE: &str = "usage: tonebridge-worker --run DIR | --describe | --version";
+const USAGE: &str = "usage: tonebridge-worker --run DIR | --serve | --describe | --version";
 
 fn main() -> ExitCode {
     tb_nn::threads::leave_to_rayon();
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["--run", folder] => protocol::run(Path::new(folder), work),
+        ["--serve"] => serve::run(),
         ["--describe"] => match serde_json::to_string(&device::describe()) {
             Ok(text) => print(&text),
             Err(error) => {

@@ -38,7 +38,8 @@ static WORKER: LazyLock<PathBuf> = LazyLock::new(|| {
     let path = folder.join("fake-worker");
     let program = std::env::current_exe().unwrap();
     let text = format!(
-        "#!/bin/sh\nFAKE_RUN=\"$2\" exec '{}' --exact trips::fake_worker::process --nocapture\n",
+        "#!/bin/sh\nif [ \"$1\" = --serve ]; then FAKE_SERVE=1 exec '{0}' --exact trips::fake_server::process --nocapture; fi\n\
+         FAKE_RUN=\"$2\" exec '{0}' --exact trips::fake_worker::process --nocapture\n",
         program.display()
     );
     std::fs::write(&path, text).unwrap();

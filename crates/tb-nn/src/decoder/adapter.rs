@@ -32,6 +32,28 @@ pub enum AdapterUse {
     Trained,
 }
 
+/// An adapter in memory that is not, or not only, on a model: many can share one base, one at a time.
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    config: LoraConfig,
+    layers: BTreeMap<String, LoraLayer>,
+}
+
+impl Adapter {
+    /// What PEFT's `adapter_config.json` says of it.
+    #[must_use]
+    pub fn config(&self) -> &LoraConfig {
+        &self.config
+    }
+
+    /// Memory that its matrices take.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let bytes = |p: &Parameter| p.tensor().elem_count() * p.tensor().dtype().size_in_bytes();
+        self.layers.values().map(|layer| bytes(&layer.a) + bytes(&layer.b)).sum()
+    }
+}
+
 /// Numbers of scalar weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParameterCounts {
@@ -75,6 +97,32 @@ impl Decoder {
     ///
     /// Errors name the file, and the field or tensor that is missing, unsupported, of the wrong shape or left over.
     pub fn load_adapter(&mut self, dir: &Path, usage: AdapterUse) -> Result<LoraConfig> {
+        self.check_bare()?;
+        let Adapter { config, layers } = self.read(dir, usage)?;
+        self.attach(&config, layers);
+        Ok(config)
+    }
+
+    /// Reads an adapter for this model without putting it on; it is only applied. Errors as [`Self::load_adapter`].
+    pub fn read_adapter(&self, dir: &Path) -> Result<Adapter> {
+        self.read(dir, AdapterUse::Frozen)
+    }
+
+    /// Puts on an adapter that [`Self::read_adapter`] of this model gave, in place of the present one; none leaves the base alone,
+    /// as it was loaded. No weight is copied: all adapters share one base.
+    pub fn wear(&mut self, adapter: Option<&Adapter>) {
+        match adapter {
+            Some(adapter) => self.attach(&adapter.config, adapter.layers.clone()),
+            None => {
+                for block in &mut self.model.blocks {
+                    Arc::make_mut(block).linears_mut().into_iter().for_each(|linear| linear.lora = None);
+                }
+                self.lora = None;
+            }
+        }
+    }
+
+    fn read(&self, dir: &Path, usage: AdapterUse) -> Result<Adapter> {
         let (config, weights) = read_adapter(dir)?;
         let device = self.device.clone();
         let mut used = BTreeSet::new();
@@ -101,8 +149,7 @@ impl Decoder {
                 format!("tensor `{left}` belongs to no module that adapter_config.json adapts in this model"),
             ));
         }
-        self.attach(&config, layers)?;
-        Ok(config)
+        Ok(Adapter { config, layers })
     }
 
     /// Writes the adapter as PEFT does: `adapter_config.json` and `adapter_model.safetensors` (f32, kept exactly).
@@ -227,23 +274,8 @@ impl Decoder {
         write_json(&dir.join("config.json"), &config)
     }
 
-    fn adapt(
-        &mut self,
-        config: &LoraConfig,
-        unmatched: Unmatched,
-        make: impl FnMut(&str, (usize, usize)) -> Result<LoraLayer>,
-    ) -> Result<()> {
-        let layers = self.layers(config, unmatched, make)?;
-        self.attach(config, layers)
-    }
-
-    /// One layer for every selected path; the model is not touched.
-    fn layers(
-        &self,
-        config: &LoraConfig,
-        unmatched: Unmatched,
-        mut make: impl FnMut(&str, (usize, usize)) -> Result<LoraLayer>,
-    ) -> Result<BTreeMap<String, LoraLayer>> {
+    /// Refuses a second adapter, and one on a model that is trained in full.
+    fn check_bare(&self) -> Result<()> {
         if self.lora.is_some() {
             return Err(Error::value(
                 "lora",
@@ -256,6 +288,28 @@ impl Decoder {
                 "the model is being trained in full: save it and load it to add an adapter",
             ));
         }
+        Ok(())
+    }
+
+    fn adapt(
+        &mut self,
+        config: &LoraConfig,
+        unmatched: Unmatched,
+        make: impl FnMut(&str, (usize, usize)) -> Result<LoraLayer>,
+    ) -> Result<()> {
+        self.check_bare()?;
+        let layers = self.layers(config, unmatched, make)?;
+        self.attach(config, layers);
+        Ok(())
+    }
+
+    /// One layer for every selected path; the model is not touched.
+    fn layers(
+        &self,
+        config: &LoraConfig,
+        unmatched: Unmatched,
+        mut make: impl FnMut(&str, (usize, usize)) -> Result<LoraLayer>,
+    ) -> Result<BTreeMap<String, LoraLayer>> {
         let linears: Vec<&str> = self.model.linears().map(|l| l.path.as_str()).collect();
         let others = [EMBEDDING, HEAD];
         let selected: BTreeSet<&str> =
@@ -267,7 +321,7 @@ impl Decoder {
             .collect()
     }
 
-    fn attach(&mut self, config: &LoraConfig, mut layers: BTreeMap<String, LoraLayer>) -> Result<()> {
+    fn attach(&mut self, config: &LoraConfig, mut layers: BTreeMap<String, LoraLayer>) {
         for block in &mut self.model.blocks {
             for linear in Arc::make_mut(block).linears_mut() {
                 linear.lora = layers.remove(&linear.path);
@@ -275,7 +329,6 @@ impl Decoder {
         }
         self.lora = Some(config.clone());
         self.adapter = AdapterSwitch::On;
-        Ok(())
     }
 }
 

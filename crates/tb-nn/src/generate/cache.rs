@@ -1,5 +1,6 @@
 //! Keys and values that a row has seen, and the two passes that use them: all prompts at once, then one token per row.
 
+use super::Flow;
 use crate::Result;
 use crate::decoder::{Batch, Decoder, DecoderConfig, Pass, Rotation};
 use crate::ops::attention::causal_attention;
@@ -29,6 +30,17 @@ impl RowCache {
 
 /// Fills the rows' caches from their prompts; logits after the last token of each, (B, V).
 pub(super) fn prefill(decoder: &Decoder, batch: &Batch, caches: &mut [RowCache]) -> Result<Tensor> {
+    let logits = prefill_while(decoder, batch, caches, &mut || Flow::Continue)?;
+    Ok(logits.expect("the listener never stops it"))
+}
+
+/// As [`prefill`], with a listener that is asked before every layer; none, and caches of no use, once it stops.
+pub(super) fn prefill_while(
+    decoder: &Decoder,
+    batch: &Batch,
+    caches: &mut [RowCache],
+    wanted: &mut dyn FnMut() -> Flow,
+) -> Result<Option<Tensor>> {
     batch.check(decoder.config().vocab_size)?;
     let (model, ctx) = (decoder.model(), decoder.context(Pass::Eval));
     let mut x = model.embed(&batch.ids, batch.rows, batch.width)?.detach(); // (B, T, C)
@@ -36,6 +48,10 @@ pub(super) fn prefill(decoder: &Decoder, batch: &Batch, caches: &mut [RowCache])
     let rotation = Rotation { cos: &cos, sin: &sin, positions: &Positions::From(0) };
     let token = decoder.config().num_key_value_heads * decoder.config().head_dim;
     for (layer, block) in model.blocks.iter().enumerate() {
+        match wanted() {
+            Flow::Continue => {}
+            Flow::Stop => return Ok(None),
+        }
         let (q, k, v) = block.attention.project(&block.input_norm.forward(&x)?, &rotation, ctx)?;
         let (keys, values) = (flat(&k)?, flat(&v)?);
         for (row, cache) in caches.iter_mut().enumerate() {
@@ -53,7 +69,7 @@ pub(super) fn prefill(decoder: &Decoder, batch: &Batch, caches: &mut [RowCache])
     let last: Vec<u32> = batch.lengths.iter().enumerate().map(|(r, n)| (r * batch.width + n - 1) as u32).collect();
     let flat = x.reshape((batch.rows * batch.width, decoder.config().hidden_size))?; // (B*T, C)
     let last = flat.index_select(&Tensor::new(last.as_slice(), decoder.device())?, 0)?; // (B, C)
-    decoder.project(&model.norm.forward(&last)?.detach())
+    decoder.project(&model.norm.forward(&last)?.detach()).map(Some)
 }
 
 /// Adds one token to each row; logits after it, (B, V).

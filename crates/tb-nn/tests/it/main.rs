@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod adapters;
+mod answering;
 mod broken_files;
 mod golden;
 mod gradients;
