@@ -1,0 +1,178 @@
+// The browser's side: the server that gave us this page, by fetch and server-sent events.
+import type { Backend, Connection, FileKind, PickedFile, Result } from "./backend";
+import { ApiError, toApiError } from "./error";
+import type { Event } from "./generated/Event";
+import { itemsOf } from "./lines";
+
+/** Waits before each next attempt to reach the event stream; the last one repeats. */
+const RETRY_MS = [250, 500, 1000, 2000, 5000];
+/** The server sends a heartbeat at least every 15 s; a stream silent for longer is dead. */
+const SILENT_MS = 40_000;
+
+const ACCEPT: Record<FileKind, string> = {
+  dataset: ".json,.jsonl,.csv,.parquet",
+  adapter: ".safetensors,.json",
+  model_folder: ".safetensors,.json",
+};
+
+/** The backend of a page that a server gave. */
+export function httpBackend(): Backend {
+  return { kind: "browser", rpc, subscribe, stream, pickFiles, onFileDrop, upload, saveFile };
+}
+
+async function post(path: string, body: unknown, signal?: AbortSignal): Promise<Response> {
+  let answer: Response;
+  try {
+    answer = await fetch(path, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(body),
+      ...(signal ? { signal } : {}),
+    });
+  } catch (thrown) {
+    throw unreachable(thrown);
+  }
+  if (!answer.ok) throw await refusal(answer);
+  return answer;
+}
+
+function unreachable(thrown: unknown): ApiError {
+  if (thrown instanceof DOMException && thrown.name === "AbortError") return new ApiError("cancelled", "Stopped.");
+  return new ApiError("unavailable", "The server does not answer.", "Is `tonebridge serve` still running?");
+}
+
+async function refusal(answer: Response): Promise<ApiError> {
+  const text = await answer.text();
+  try {
+    return toApiError(JSON.parse(text));
+  } catch {
+    // Not from the command table: a proxy or the sign-in check.
+    const code = answer.status === 401 ? "unauthenticated" : answer.status >= 502 ? "unavailable" : "internal";
+    return new ApiError(code, `The server answered ${answer.status}.`);
+  }
+}
+
+const rpc: Backend["rpc"] = async (name, args, signal) => {
+  const answer = await post(`/rpc/${name}`, args, signal);
+  return (await answer.json()) as Result<typeof name>;
+};
+
+const stream: Backend["stream"] = async (name, args, onItem, signal) => {
+  const answer = await post(`/stream/${name}`, args, signal);
+  try {
+    for await (const item of itemsOf(answer)) onItem(item as Parameters<typeof onItem>[0]);
+  } catch (thrown) {
+    throw thrown instanceof ApiError ? thrown : unreachable(thrown);
+  }
+};
+
+function subscribe(afterSeq: number, onEvent: (event: Event) => void, onState: (state: Connection) => void): () => void {
+  let last = afterSeq;
+  let failures = 0;
+  let source: EventSource | undefined;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+
+  function watch() {
+    clearTimeout(timer);
+    timer = setTimeout(fail, SILENT_MS);
+  }
+  function fail() {
+    source?.close();
+    onState("lost");
+    clearTimeout(timer);
+    timer = setTimeout(open, RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)]);
+  }
+  function open() {
+    onState(failures === 0 ? "connecting" : "lost");
+    source = new EventSource(`/events?after_seq=${last}`);
+    source.onopen = () => {
+      failures = 0;
+      onState("open");
+      watch();
+    };
+    source.onmessage = (message: MessageEvent<string>) => {
+      watch();
+      const event = JSON.parse(message.data) as Event;
+      last = event.seq;
+      onEvent(event);
+    };
+    source.addEventListener("heartbeat", watch);
+    source.onerror = fail;
+    watch();
+  }
+  // A laptop that woke up does not wait for its timers.
+  function retryNow() {
+    if (failures === 0) return;
+    clearTimeout(timer);
+    source?.close();
+    open();
+  }
+  open();
+  addEventListener("online", retryNow);
+  return () => {
+    removeEventListener("online", retryNow);
+    clearTimeout(timer);
+    source?.close();
+  };
+}
+
+function pickFiles(kind: FileKind): Promise<PickedFile[]> {
+  return new Promise((resolve) => {
+    const input = document.createElement("input");
+    input.type = "file";
+    input.accept = ACCEPT[kind];
+    input.multiple = kind !== "dataset";
+    input.onchange = () => resolve(picked(input.files));
+    input.oncancel = () => resolve([]);
+    input.click();
+  });
+}
+
+function picked(files: FileList | null | undefined): PickedFile[] {
+  return Array.from(files ?? [], (file) => ({ name: file.name, size_bytes: file.size, file }));
+}
+
+function onFileDrop(onDrop: (files: PickedFile[]) => void, onHover: (over: boolean) => void): () => void {
+  // dragenter and dragleave come for every element on the way: only the outermost pair counts.
+  let depth = 0;
+  const carriesFiles = (event: DragEvent) => event.dataTransfer?.types.includes("Files") === true;
+  const ends = new AbortController();
+  const on = (type: "dragenter" | "dragover" | "dragleave" | "drop", act: (event: DragEvent) => void) =>
+    addEventListener(type, (event) => carriesFiles(event) && act(event), { signal: ends.signal });
+  on("dragenter", () => depth++ === 0 && onHover(true));
+  on("dragover", (event) => event.preventDefault());
+  on("dragleave", () => --depth === 0 && onHover(false));
+  on("drop", (event) => {
+    event.preventDefault();
+    depth = 0;
+    onHover(false);
+    onDrop(picked(event.dataTransfer?.files));
+  });
+  return () => ends.abort();
+}
+
+/** XMLHttpRequest, because fetch tells nothing of an upload's progress. */
+function upload(file: File, onProgress?: (share: number) => void): Promise<{ path: string }> {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", `/upload?name=${encodeURIComponent(file.name)}`);
+    request.setRequestHeader("content-type", "application/octet-stream");
+    request.upload.onprogress = (event) => event.lengthComputable && onProgress?.(event.loaded / event.total);
+    request.onerror = () => reject(unreachable(undefined));
+    request.onload = () => {
+      if (request.status === 200) return resolve(JSON.parse(request.responseText) as { path: string });
+      void refusal(new Response(request.responseText, { status: request.status })).then(reject);
+    };
+    request.send(file);
+  });
+}
+
+async function saveFile(suggestedName: string, content: Blob): Promise<boolean> {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(content);
+  link.download = suggestedName;
+  link.click();
+  // The download has its own reference by then.
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  return true;
+}

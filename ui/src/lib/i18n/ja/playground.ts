@@ -1,0 +1,5 @@
+import type { playground as en } from "../en/playground";
+import type { Translation } from "../message";
+
+export const playground: Translation<typeof en> = {
+};

@@ -1,0 +1,5 @@
+import type { settings as en } from "../en/settings";
+import type { Translation } from "../message";
+
+export const settings: Translation<typeof en> = {
+};
