@@ -1,0 +1,78 @@
+// Where the name at the end of each line stands. Pure.
+
+import type { Curve } from "./curve";
+import { placeLabels } from "./labels";
+import { pixel } from "./scale";
+import type { Layout } from "./plot";
+import type { XAxis } from "./track";
+
+/** The name of a curve at the end of its line, in CSS pixels from the corner of the chart. */
+export interface EndLabel {
+  readonly curve: Curve;
+  /** The end of the line. */
+  readonly x: number;
+  readonly y: number;
+  /** Left edge and middle of the label. */
+  readonly left: number;
+  readonly middle: number;
+  /** Whether a leader joins the two. */
+  readonly isMoved: boolean;
+  /** Whether the values stand under the name. */
+  readonly hasDetail: boolean;
+}
+
+const TWO_LINES = 28;
+const ONE_LINE = 15;
+const GAP = 3;
+const TEXT_FROM_LINE = 14;
+/** A line that ends so far before the right edge has its name beside its end. */
+const INSIDE_PX = 48;
+
+/** Places the names. `widthOf` measures a label. Names that do not fit at all are left out, greys first. */
+export function endLabels(curves: readonly Curve[], axis: XAxis, layout: Layout, widthOf: (curve: Curve) => number): EndLabel[] {
+  const { top, height, left, width } = layout;
+  const ends = curves.flatMap((curve) => {
+    const column = curve.main.rows.x[axis];
+    const after = column.lowerBound(layout.x.max);
+    const index = column.at(after) === layout.x.max ? after : after - 1;
+    if (index < 0 || column.at(index) < layout.x.min) return [];
+    const y = pixel(layout.y, curve.main.y.at(index));
+    return y >= top - 1 && y <= top + height + 1 ? [{ curve, x: pixel(layout.x, column.at(index)), y }] : [];
+  });
+  const right = left + width;
+  const places = ends.map((end) => {
+    const isInside = end.x < right - INSIDE_PX;
+    const from = isInside ? end.x + TEXT_FROM_LINE : right + TEXT_FROM_LINE;
+    return { ...end, from, to: from + widthOf(end.curve) };
+  });
+  const groups = overlapping(places);
+  return groups.flatMap((group) => {
+    const room = height + 8;
+    const hasDetail = group.length * (TWO_LINES + GAP) <= room;
+    const size = hasDetail ? TWO_LINES : ONE_LINE;
+    const most = Math.max(1, Math.floor(room / (size + (hasDetail ? GAP : 0))));
+    const kept = group.length <= most ? group : [...group].sort((a, b) => worth(b.curve) - worth(a.curve)).slice(0, most);
+    const middles = placeLabels(kept.map(({ y }) => ({ y, height: size })), hasDetail ? GAP : 0, top - 4, top + height + 4);
+    return kept.map(({ curve, x, y, from }, i) => {
+      const middle = middles[i] ?? y;
+      return { curve, x, y, left: from, middle, hasDetail, isMoved: Math.abs(middle - y) > 2 || from - x > TEXT_FROM_LINE + 4 };
+    });
+  });
+}
+
+function worth(curve: Curve): number {
+  return (curve.isFront ? 2 : 0) + (curve.slot === "rest" ? 0 : 1);
+}
+
+/** Labels whose widths share a pixel compete for the height. */
+function overlapping<T extends { from: number; to: number }>(places: readonly T[]): T[][] {
+  const groups: { to: number; items: T[] }[] = [];
+  for (const place of [...places].sort((a, b) => a.from - b.from)) {
+    const last = groups.at(-1);
+    if (last && place.from < last.to) {
+      last.items.push(place);
+      last.to = Math.max(last.to, place.to);
+    } else groups.push({ to: place.to, items: [place] });
+  }
+  return groups.map(({ items }) => items);
+}
