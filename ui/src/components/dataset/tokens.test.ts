@@ -1,0 +1,46 @@
+import { describe, expect, it } from "vitest";
+import { countTokens, isSpecial, tokenChips, visible } from "./tokens";
+
+const token = (text: string, loss = false): { id: number; text: string; loss: boolean } => ({ id: 1, text, loss });
+
+describe("tokenChips", () => {
+  it("marks white space and breaks the line after a newline", () => {
+    const [space, line, tab] = tokenChips([token(" a"), token("\n"), token("\t")]);
+    expect(space).toMatchObject({ label: "·a", kind: "text", breakAfter: false });
+    expect(line).toMatchObject({ label: "↵", kind: "space", breakAfter: true });
+    expect(tab).toMatchObject({ label: "⇥", kind: "space" });
+  });
+
+  it("tells special tokens from text that looks a little like them", () => {
+    for (const text of ["<|im_start|>", "<|user|>", "</s>", "<s>", "[INST]", "<start_of_turn>", "<｜begin▁of▁sentence｜>"]) {
+      expect(isSpecial(text), text).toBe(true);
+    }
+    for (const text of ["<b>", "a|b", "[1]", "<", "INST", "s"]) expect(isSpecial(text), text).toBe(false);
+  });
+
+  it("shows later tokens of one character as the rest of it", () => {
+    expect(tokenChips([token("🙇"), token("")]).map((c) => c.kind)).toEqual(["text", "rest"]);
+  });
+
+  it("says where each token begins and which language it is in", () => {
+    expect(tokenChips([token("恐れ", true), token("入ります"), token("ok")]).map((c) => [c.at, c.lang, c.loss])).toEqual([
+      [0, "ja", true],
+      [2, "ja", false],
+      [6, undefined, false],
+    ]);
+  });
+});
+
+describe("visible", () => {
+  it("gives every control character and wide space a mark", () => {
+    expect(visible("a\u3000b\u00a0c\u0000\u001f")).toBe("a□b⍽c␀␟");
+  });
+});
+
+describe("countTokens", () => {
+  it("counts characters as people do and says when the limit is reached", () => {
+    const counts = countTokens([token("<|user|>"), token("🙇", true), token(" a", true)], 3);
+    expect(counts).toEqual({ tokens: 3, loss: 2, special: 1, characters: 3, atLimit: true });
+    expect(countTokens([token("a")], null).atLimit).toBe(false);
+  });
+});
