@@ -30,7 +30,7 @@ class Entry<N extends CommandName> implements Query<N> {
   at_ms = $state(0);
   shown = 0;
   stale = true;
-  #asked = 0;
+  #again = false;
   #running: Promise<void> | undefined;
 
   constructor(
@@ -42,12 +42,17 @@ class Entry<N extends CommandName> implements Query<N> {
   /** One request at a time; a call during one asks once more after it, because its answer may be too old. */
   refresh = (): Promise<void> => {
     this.stale = false;
-    const number = ++this.#asked;
-    const before = this.#running ?? Promise.resolve();
-    const run = before.then(() => (number === this.#asked ? this.#ask() : this.#running));
-    this.#running = run;
-    return run;
+    if (this.#running) this.#again = true;
+    else this.#running = this.#askUntilFresh().finally(() => (this.#running = undefined));
+    return this.#running;
   };
+
+  async #askUntilFresh(): Promise<void> {
+    do {
+      this.#again = false;
+      await this.#ask();
+    } while (this.#again);
+  }
 
   async #ask(): Promise<void> {
     const again = this.data !== undefined;

@@ -6,6 +6,8 @@ export const shared = {
   copy: "Copy",
   copied: "Copied",
   clear: "Clear",
+  remove: "Remove",
+  copy_command: "Copy the command",
   more: "More",
   loading: "Loading",
   optional: "optional",

@@ -8,6 +8,8 @@ export const shared: Translation<typeof en> = {
   copy: "コピー",
   copied: "コピーしました",
   clear: "クリア",
+  remove: "取り除く",
+  copy_command: "コマンドをコピー",
   more: "その他",
   loading: "読み込み中",
   optional: "任意",
