@@ -28,6 +28,23 @@ export interface PickedFile {
 /** `after_seq` of a subscriber that wants only what happens from now on: no stored event has so high a number. */
 export const FROM_NOW = Number.MAX_SAFE_INTEGER;
 
+/** How far the core behind a window is. */
+export type CoreState = { state: "opening" } | { state: "open" } | { state: "failed"; error: { code: string; message: string; hint: string } };
+
+/** What only the window has: a native menu, a tray, a core in the same process. */
+export interface Desktop {
+  /** Calls back with the id of an action that was chosen in the menu. */
+  onAction(run: (id: string) => void): () => void;
+  /** Calls back with a path to go to: a notification or the tray was clicked. */
+  onOpen(go: (path: string) => void): () => void;
+  /** Calls back with the core's state, now and at each change. */
+  onCore(give: (state: CoreState) => void): () => void;
+  /** Opens the core again after a failure. */
+  retryCore(): Promise<void>;
+  /** Gives menu, tray and window frame the page's language and theme. */
+  setAppearance(language: "en" | "ja", theme: "system" | "light" | "dark"): Promise<void>;
+}
+
 export interface Backend {
   readonly kind: "desktop" | "browser";
   /** Runs a command. Rejects with an `ApiError`. */
@@ -46,4 +63,5 @@ export interface Backend {
   saveFile(suggestedName: string, content: Blob): Promise<boolean>;
   /** Shows a file in the platform's file manager. */
   reveal?(path: string): Promise<void>;
+  readonly desktop?: Desktop;
 }

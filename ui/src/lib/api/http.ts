@@ -2,15 +2,15 @@
 import type { Backend, Connection, FileKind, PickedFile, Result } from "./backend";
 import { ApiError, toApiError } from "./error";
 import type { Event } from "./generated/Event";
-import { itemsOf } from "./lines";
+import { eventsOf, itemsOf } from "./lines";
 
 /** Waits before each next attempt to reach the event stream; the last one repeats. */
 const RETRY_MS = [250, 500, 1000, 2000, 5000];
-/** The server sends a heartbeat at least every 15 s; a stream silent for longer is dead. */
+/** The server sends a heartbeat at least every 15 s; a stream silent for so long is dead. */
 const SILENT_MS = 40_000;
 
 const ACCEPT: Record<FileKind, string> = {
-  dataset: ".json,.jsonl,.csv,.parquet",
+  dataset: ".jsonl,.ndjson,.json,.csv,.tsv,.parquet",
   adapter: ".safetensors,.json",
   model_folder: ".safetensors,.json",
 };
@@ -66,54 +66,59 @@ const stream: Backend["stream"] = async (name, args, onItem, signal) => {
   }
 };
 
+/**
+ * Follows the event stream by fetch, not by EventSource: that hides heartbeats, and why a connection was refused. Every
+ * attempt resumes after the last number; the server names its number at once, so that even a silent time has no gap.
+ */
 function subscribe(afterSeq: number, onEvent: (event: Event) => void, onState: (state: Connection) => void): () => void {
+  const ends = new AbortController();
   let last = afterSeq;
   let failures = 0;
-  let source: EventSource | undefined;
-  let timer: ReturnType<typeof setTimeout> | undefined;
+  let wake: (() => void) | undefined;
 
-  function watch() {
-    clearTimeout(timer);
-    timer = setTimeout(fail, SILENT_MS);
-  }
-  function fail() {
-    source?.close();
-    onState("lost");
-    clearTimeout(timer);
-    timer = setTimeout(open, RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)]);
-  }
-  function open() {
-    onState(failures === 0 ? "connecting" : "lost");
-    source = new EventSource(`/events?after_seq=${last}`);
-    source.onopen = () => {
+  async function follow(): Promise<void> {
+    const attempt = new AbortController();
+    const stop = () => attempt.abort();
+    ends.signal.addEventListener("abort", stop);
+    let watch = setTimeout(stop, SILENT_MS);
+    try {
+      const answer = await fetch(`/events?after_seq=${last}`, { signal: attempt.signal, headers: { accept: "text/event-stream" } });
+      if (!answer.ok) throw await refusal(answer);
       failures = 0;
       onState("open");
-      watch();
-    };
-    source.onmessage = (message: MessageEvent<string>) => {
-      watch();
-      const event = JSON.parse(message.data) as Event;
-      last = event.seq;
-      onEvent(event);
-    };
-    source.addEventListener("heartbeat", watch);
-    source.onerror = fail;
-    watch();
+      for await (const { id, data } of eventsOf(answer)) {
+        clearTimeout(watch);
+        watch = setTimeout(stop, SILENT_MS);
+        if (data) onEvent(JSON.parse(data) as Event);
+        if (id !== undefined) last = Number(id);
+      }
+    } finally {
+      clearTimeout(watch);
+      ends.signal.removeEventListener("abort", stop);
+    }
   }
-  // A laptop that woke up does not wait for its timers.
-  function retryNow() {
-    if (failures === 0) return;
-    clearTimeout(timer);
-    source?.close();
-    open();
+  async function keepFollowing(): Promise<void> {
+    onState("connecting");
+    while (!ends.signal.aborted) {
+      // Why it ended makes no difference: the server went, the network did, or the token changed. Commands tell the user which.
+      await follow().catch(() => undefined);
+      if (ends.signal.aborted) return;
+      onState("lost");
+      const wait = RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)];
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+        setTimeout(resolve, wait);
+      });
+    }
   }
-  open();
-  addEventListener("online", retryNow);
-  return () => {
-    removeEventListener("online", retryNow);
-    clearTimeout(timer);
-    source?.close();
+  // A laptop that woke up, or a user who came back, does not wait for timers.
+  const wakeUp = () => {
+    if (!document.hidden) wake?.();
   };
+  addEventListener("online", wakeUp, { signal: ends.signal });
+  document.addEventListener("visibilitychange", wakeUp, { signal: ends.signal });
+  void keepFollowing();
+  return () => ends.abort();
 }
 
 function pickFiles(kind: FileKind): Promise<PickedFile[]> {
@@ -121,7 +126,7 @@ function pickFiles(kind: FileKind): Promise<PickedFile[]> {
     const input = document.createElement("input");
     input.type = "file";
     input.accept = ACCEPT[kind];
-    input.multiple = kind !== "dataset";
+    input.multiple = true;
     input.onchange = () => resolve(picked(input.files));
     input.oncancel = () => resolve([]);
     input.click();

@@ -1,15 +1,34 @@
-// The items of a streamed answer: NDJSON (one JSON value a line) or server-sent events, as its content type says.
+// Text that arrives line by line: NDJSON (one JSON value a line) and server-sent events.
 import { toApiError } from "./error";
 
-/** Reads an answer's items one by one as they arrive. */
+/** One server-sent event; `data` is empty if only a number or a heartbeat came. */
+export interface ServerEvent {
+  id: string | undefined;
+  data: string;
+}
+
+/** Reads an answer's items one by one as they arrive, NDJSON or server-sent events, as its content type says. */
 export async function* itemsOf(answer: Response): AsyncGenerator<unknown> {
   const events = answer.headers.get("content-type")?.includes("event-stream") === true;
-  for await (const line of linesOf(answer)) {
-    const text = events ? dataOf(line) : line;
+  for await (const text of events ? dataOf(answer) : linesOf(answer)) {
     if (text.trim() === "") continue;
     const item: unknown = JSON.parse(text);
     if (isRefusal(item)) throw toApiError(item.error);
     yield item;
+  }
+}
+
+/** Reads server-sent events; a comment (the server's heartbeat) comes as an event without data. */
+export async function* eventsOf(answer: Response): AsyncGenerator<ServerEvent> {
+  let id: string | undefined;
+  let data: string[] = [];
+  for await (const line of linesOf(answer)) {
+    if (line.startsWith("data:")) data.push(line.slice(line[5] === " " ? 6 : 5));
+    else if (line.startsWith("id:")) id = line.slice(3).trim();
+    else if (line === "") {
+      yield { id, data: data.join("\n") };
+      [id, data] = [undefined, []];
+    }
   }
 }
 
@@ -18,8 +37,8 @@ function isRefusal(item: unknown): item is { error: unknown } {
   return typeof item === "object" && item !== null && "error" in item && Object.keys(item).length === 1;
 }
 
-function dataOf(line: string): string {
-  return line.startsWith("data:") ? line.slice(5) : "";
+async function* dataOf(answer: Response): AsyncGenerator<string> {
+  for await (const event of eventsOf(answer)) yield event.data;
 }
 
 async function* linesOf(answer: Response): AsyncGenerator<string> {
@@ -32,7 +51,7 @@ async function* linesOf(answer: Response): AsyncGenerator<string> {
       if (done) break;
       const lines = (rest + value).split("\n");
       rest = lines.pop() ?? "";
-      yield* lines;
+      for (const line of lines) yield line.endsWith("\r") ? line.slice(0, -1) : line;
     }
     if (rest) yield rest;
   } finally {

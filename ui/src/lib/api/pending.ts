@@ -4,10 +4,12 @@ import type { Certificate } from "./generated/Certificate";
 import type { Dataset } from "./generated/Dataset";
 import type { DatasetId } from "./generated/DatasetId";
 import type { Decoding } from "./generated/Decoding";
+import type { ErrorCode } from "./generated/ErrorCode";
 import type { Evaluation } from "./generated/Evaluation";
 import type { FileHash } from "./generated/FileHash";
 import type { Job } from "./generated/Job";
 import type { JobId } from "./generated/JobId";
+import type { JobKind } from "./generated/JobKind";
 import type { Message } from "./generated/Message";
 import type { Model } from "./generated/Model";
 import type { ModelId } from "./generated/ModelId";
@@ -20,14 +22,26 @@ import type { StartJob } from "./generated/StartJob";
 /** Arguments of a command that needs none. */
 export type Nothing = Record<string, never>;
 
+export interface RowsOf { id: DatasetId; split: SplitName; offset: number; limit: number }
 export interface DataRows { rows: Row[]; total: number }
+export interface StatsOf { id: DatasetId; model: string | null }
+export interface SplitStats { split: SplitName; rows: number; characters: number; tokens: number | null }
+export type LengthUnit = "tokens" | "characters";
+export interface LengthBin { from: number; to: number; rows: number }
+export interface LengthStats { unit: LengthUnit; p50: number; p95: number; p99: number; max: number; bins: LengthBin[] }
+export interface NamedCount { name: string; rows: number }
 export interface DataStats {
-  splits: { split: SplitName; rows: number; characters: number; tokens: number | null }[];
-  lengths: { unit: "tokens" | "characters"; p50: number; p95: number; p99: number; max: number; bins: { from: number; to: number; rows: number }[] };
+  splits: SplitStats[];
+  lengths: LengthStats;
   supervised_tokens: number | null;
-  languages: Record<string, number> | null;
-  duplicates_removed: number | null;
+  unrendered_rows: number | null;
+  languages: NamedCount[];
+  groups: NamedCount[];
+  problems: NamedCount[];
+  duplicates_removed: number;
 }
+export interface DatasetDeleted { id: DatasetId; name: string; version: number }
+export type BaseSource = "sample" | "folder" | "used";
 export interface BaseModel {
   path: string;
   name: string;
@@ -42,8 +56,31 @@ export interface BaseModel {
   chat_template: boolean;
   licence: string | null;
   sha256: string | null;
-  source: "sample" | "folder" | "used";
+  source: BaseSource;
   runs: number;
+}
+export interface MemoryPart { name: string; bytes: number }
+export interface MemoryEstimate {
+  device: string;
+  total_bytes: number;
+  low_bytes: number;
+  high_bytes: number;
+  device_bytes: number;
+  free_bytes: number;
+  fits: boolean;
+  phase: string;
+  parts: MemoryPart[];
+}
+export interface TimeEstimate { seconds: number; low_seconds: number; high_seconds: number; tokens_per_s: number; from_runs: number }
+export interface Alternative { title_key: string; changes: Record<string, unknown>; total_bytes: number; seconds: number | null; fits: boolean }
+export type FormCheckState = "ok" | "warn" | "bad";
+export interface FormCheck {
+  state: FormCheckState;
+  code: string;
+  message: string;
+  hint: string | null;
+  field: string | null;
+  suggestion: unknown;
 }
 export interface JobEstimate {
   total_steps: number;
@@ -54,34 +91,31 @@ export interface JobEstimate {
   trainable_parameters: number;
   total_parameters: number;
   trainable_percent: number;
-  memory: { total_bytes: number; low_bytes: number; high_bytes: number; device_bytes: number; free_bytes: number; fits: boolean; parts: { name: string; bytes: number }[] };
-  time: { seconds: number; low_seconds: number; high_seconds: number; tokens_per_s: number; from_runs: number } | null;
-  alternatives: { title_key: string; changes: Record<string, unknown>; total_bytes: number; seconds: number | null; fits: boolean }[];
-  checks: EstimateCheck[];
+  memory: MemoryEstimate;
+  time: TimeEstimate | null;
+  alternatives: Alternative[];
+  checks: FormCheck[];
   command_line: string;
-  spec: unknown;
+  spec: StartJob;
 }
-export interface EstimateCheck {
-  state: "ok" | "warn" | "bad";
-  code: string;
-  message: string;
-  hint: string | null;
-  field: string | null;
-  suggestion: unknown;
-}
+export interface PageCheckpoint { step: number; path: string; size_bytes: number; eval_loss: number | null; is_best: boolean; at_ms: number }
+export type TimelineLevel = "info" | "good" | "warn" | "error";
+export interface TimelineEntry { at_ms: number; step: number | null; level: TimelineLevel; code: string; message: string }
+export interface Sample { step: number; index: number; prompt: string; reference: string; output: string }
 export interface JobPage {
   job: Job;
   plan: Plan | null;
   certificate: Certificate | null;
-  checkpoints: { step: number; size_bytes: number; eval_loss: number | null; is_best: boolean; at_ms: number }[];
-  timeline: { at_ms: number; step: number | null; level: string; code: string; message: string }[];
-  samples: { step: number; index: number; prompt: string; reference: string; output: string }[];
+  checkpoints: PageCheckpoint[];
+  timeline: TimelineEntry[];
+  samples: Sample[];
   registered_model: ModelId | null;
   command_line: string;
-  spec: unknown;
+  spec: StartJob | null;
   queue_position: number | null;
 }
-export interface JobLog { text: string; start: number; end: number; size: number }
+export interface LogOf { id: JobId; before: number | null; limit: number }
+export interface LogPiece { text: string; start: number; end: number; size: number }
 export interface ModelPage {
   model: Model;
   evaluations: Evaluation[];
@@ -90,45 +124,50 @@ export interface ModelPage {
   job: Job | null;
   dataset: Dataset | null;
 }
+export interface DeviceStatus { id: string; name: string; memory_bytes: number; used_bytes: number | null }
+export interface RunningJob { job_id: JobId; kind: JobKind; name: string; progress: number; eta_s: number | null; step: number; total_steps: number }
 export interface StatusView {
   version: string;
   home: string;
   home_size_bytes: number;
-  disk_free_bytes: number;
+  disk_free_bytes: number | null;
   memory_total_bytes: number;
   memory_used_bytes: number;
-  devices: { id: string; name: string; memory_bytes: number; used_bytes: number }[];
-  running: { job_id: JobId; name: string; progress: number; eta_s: number | null; step: number; total_steps: number } | null;
+  devices: DeviceStatus[];
+  running: RunningJob | null;
   queue: number;
   supervises: boolean;
 }
 export interface StorageItem { what: string; path: string; size_bytes: number; count: number }
+export interface StartSample { hyperparameters: Record<string, unknown> }
 
 export interface PendingCommands {
-  data_rows: { args: { id: DatasetId; split: SplitName; offset: number; limit: number }; result: DataRows };
-  data_stats: { args: { id: DatasetId; model?: string | null }; result: DataStats };
-  data_delete: { args: ById; result: Nothing };
+  data_rows: { args: RowsOf; result: DataRows };
+  data_stats: { args: StatsOf; result: DataStats };
+  data_delete: { args: ById; result: DatasetDeleted };
   base_list: { args: Nothing; result: BaseModel[] };
   base_inspect: { args: { path: string }; result: BaseModel };
   job_estimate: { args: StartJob; result: JobEstimate };
   job_page: { args: ById; result: JobPage };
-  job_log: { args: { id: JobId; before?: number | null; limit?: number | null }; result: JobLog };
+  job_log: { args: LogOf; result: LogPiece };
   settings_set: { args: { changes: Record<string, unknown> }; result: SettingsView };
   secret_set: { args: { name: string; value: string }; result: SettingsView };
   secret_clear: { args: { name: string }; result: SettingsView };
   status: { args: Nothing; result: StatusView };
   storage: { args: Nothing; result: StorageItem[] };
-  sample_start: { args: Nothing; result: Job };
+  sample_start: { args: StartSample; result: Job };
   model_get: { args: ById; result: ModelPage };
 }
 
-export interface GenerateSide { model_id?: ModelId | null; base_model?: string | null; adapter?: string | null }
-export interface GenerateArgs { sides: GenerateSide[]; messages?: Message[]; prompt?: string; decoding: Decoding }
+export interface Side { model_id?: ModelId; base_model?: string; adapter?: string }
+export interface GenerateArgs { sides: Side[]; messages?: Message[]; prompt?: string; decoding?: Decoding }
+export type Finish = "eos" | "length" | "context" | "stopped";
+export type Framing = "plain" | "chat";
 export type GenerateItem =
-  | { type: "started"; side: number; name: string }
+  | { type: "started"; side: number; name: string; prompt_tokens: number; framing: Framing }
   | { type: "text"; side: number; text: string }
-  | { type: "done"; side: number; tokens: number; tokens_per_s: number; finish: string; time_ms: number }
-  | { type: "failed"; side: number; error: { code: string; message: string; hint: string } };
+  | { type: "done"; side: number; prompt_tokens: number; tokens: number; tokens_per_s: number; finish: Finish; first_token_ms: number; time_ms: number }
+  | { type: "failed"; side: number; error: { code: ErrorCode; message: string; hint: string } };
 export interface PendingStreams {
   generate: { args: GenerateArgs; item: GenerateItem };
 }

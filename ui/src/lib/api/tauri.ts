@@ -1,7 +1,8 @@
 // The window's side: the core in the same process, by `invoke` and channels.
 import { Channel, invoke } from "@tauri-apps/api/core";
+import { listen } from "@tauri-apps/api/event";
 import { getCurrentWebview } from "@tauri-apps/api/webview";
-import type { Backend, Connection, PickedFile, Result } from "./backend";
+import type { Backend, Connection, CoreState, Desktop, PickedFile, Result } from "./backend";
 import { ApiError, toApiError } from "./error";
 import type { Event } from "./generated/Event";
 
@@ -20,6 +21,7 @@ export function tauriBackend(): Backend {
     upload: () => Promise.reject(new ApiError("internal", "The window reads files by their path.")),
     saveFile,
     reveal: (path) => call<void>("reveal", { path }),
+    desktop,
   };
 }
 
@@ -40,14 +42,20 @@ function subscribe(afterSeq: number, onEvent: (event: Event) => void, onState: (
     if (!ended) onEvent(event);
   };
   onState("connecting");
-  invoke("subscribe", { afterSeq, channel }).then(
+  const id = call<number>("subscribe", { afterSeq, channel });
+  id.then(
     () => !ended && onState("open"),
     () => !ended && onState("lost"),
   );
-  // The host drops the subscription with the page or with the next one.
   return () => {
     ended = true;
+    void id.then(stop, () => undefined);
   };
+}
+
+/** Ends a subscription or a stream; the page's own end does so too. */
+async function stop(id: number): Promise<void> {
+  await invoke("stream_stop", { id }).catch(() => undefined);
 }
 
 const stream: Backend["stream"] = async (name, args, onItem, signal) => {
@@ -63,13 +71,13 @@ const stream: Backend["stream"] = async (name, args, onItem, signal) => {
   // Without a handler of its own a refusal before the await below would go unhandled.
   ended.catch(() => undefined);
   const id = await call<number>("stream", { name, args, channel });
-  const stop = () => void invoke("stream_stop", { id }).catch(() => undefined);
-  if (signal.aborted) stop();
-  signal.addEventListener("abort", stop);
+  const abort = () => void stop(id);
+  if (signal.aborted) abort();
+  signal.addEventListener("abort", abort);
   try {
     await ended;
   } finally {
-    signal.removeEventListener("abort", stop);
+    signal.removeEventListener("abort", abort);
   }
 };
 
@@ -85,7 +93,28 @@ function onFileDrop(onDrop: (files: PickedFile[]) => void, onHover: (over: boole
   return () => void listening.then((unlisten) => unlisten());
 }
 
+/** The bytes go as they are: as JSON numbers a picture would be four times its size. */
 async function saveFile(suggestedName: string, content: Blob): Promise<boolean> {
-  const bytes = Array.from(new Uint8Array(await content.arrayBuffer()));
-  return call<boolean>("save_file", { suggestedName, bytes });
+  const bytes = new Uint8Array(await content.arrayBuffer());
+  try {
+    return await invoke<boolean>("save_file", bytes, { headers: { "x-suggested-name": encodeURIComponent(suggestedName) } });
+  } catch (thrown) {
+    throw toApiError(thrown);
+  }
+}
+
+const desktop: Desktop = {
+  onAction: (run) => on<string>("action", run),
+  onOpen: (go) => on<string>("open", go),
+  onCore(give) {
+    void call<CoreState>("core_state", {}).then(give, () => undefined);
+    return on<CoreState>("core", give);
+  },
+  retryCore: () => call<void>("core_retry", {}),
+  setAppearance: (language, theme) => call<void>("appearance", { language, theme }),
+};
+
+function on<T>(event: string, give: (payload: T) => void): () => void {
+  const listening = listen<T>(event, ({ payload }) => give(payload));
+  return () => void listening.then((unlisten) => unlisten());
 }
