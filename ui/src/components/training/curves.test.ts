@@ -80,11 +80,11 @@ test("values that are not finite are missing", () => {
 test("the smoothed loss follows appended and replaced points", () => {
   const curves = new RunCurves(1);
   curves.put([point(1, 1), point(2, 2)]);
-  const smooth = curves.smooth(0.9);
+  const smooth = curves.smooth(curves.loss, 0.9);
   expect(smooth.y.at(1)).toBeCloseTo(29 / 19, 12);
   curves.put([point(3, 3)]);
-  expect(curves.smooth(0.9)).toBe(smooth);
+  expect(curves.smooth(curves.loss, 0.9)).toBe(smooth);
   expect(smooth.y.at(2)).toBeCloseTo(561 / 271, 12);
   curves.put([point(1, 5)]);
-  expect(curves.smooth(0.9).y.at(0)).toBe(5);
+  expect(curves.smooth(curves.loss, 0.9).y.at(0)).toBe(5);
 });

@@ -18,7 +18,7 @@ export class RunCurves {
   /** One row per evaluation. */
   readonly evalRows = new Rows();
   readonly evalLoss = new Track(this.evalRows);
-  #smooth: SmoothTrack | null = null;
+  readonly #smooth = new Map<Track, SmoothTrack>();
 
   /** `loggingSteps` is the number of steps between two points; what is further apart is a gap. */
   constructor(loggingSteps: number) {
@@ -35,12 +35,13 @@ export class RunCurves {
     return this.rows.length === 0 ? 0 : this.rows.x.step.last();
   }
 
-  /** The smoothed loss; one for all charts, so that a new weight is computed once. */
-  smooth(weight: number): SmoothTrack {
-    this.#smooth ??= new SmoothTrack(this.loss, weight);
-    this.#smooth.reweigh(weight);
-    this.#smooth.sync();
-    return this.#smooth;
+  /** A smoothed curve; one for all charts, so that a new weight is computed once. */
+  smooth(track: Track, weight: number): SmoothTrack {
+    const smooth = this.#smooth.get(track) ?? new SmoothTrack(track, weight);
+    this.#smooth.set(track, smooth);
+    smooth.reweigh(weight);
+    smooth.sync();
+    return smooth;
   }
 
   /** Takes points in: new ones are appended; those of steps that were run again after a resume take the place of the old ones. */

@@ -12,8 +12,9 @@ test("what a field accepts decides its control", () => {
 });
 
 test("ranges are written short", () => {
-  expect(rangeText(controlOf("a whole number from -1 to 1000000000"))).toBe("-1 to 1e9");
+  expect(rangeText(controlOf("a whole number from -1 to 1000000000"))).toBe("−1 to 1e9");
   expect(rangeText(controlOf("a number from 0 up to, but not, 1"))).toBe("0 to below 1");
+  expect(rangeText(controlOf("a whole number from 2 to 1048576"))).toBe("2 to 1,048,576");
   expect(rangeText(controlOf("a whole number from 0"))).toBe("from 0");
   expect(rangeText(controlOf("true or false"))).toBe("");
 });

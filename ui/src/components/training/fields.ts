@@ -1,6 +1,7 @@
 // The fields of the form in the chosen language: the server names them and their ranges, the words are here.
 
 import type { FieldInfo } from "$lib/api";
+import { count } from "$lib/format";
 import { hasText, t } from "$lib/i18n/index.svelte";
 
 /** The line of help of a field. */
@@ -42,7 +43,8 @@ export function rangeText(control: Control): string {
 function write(value: number | undefined): string {
   if (value === undefined) return "";
   const size = Math.abs(value);
-  return size !== 0 && (size < 1e-3 || size >= 1e6) ? value.toExponential().replace("e+", "e") : String(value);
+  if (size !== 0 && (size < 1e-3 || size >= 1e7)) return value.toExponential().replace("e+", "e");
+  return Number.isInteger(value) ? count(value) : String(value);
 }
 
 /** The groups of the advanced fields, in their order. A field that no group names stands in the last. */

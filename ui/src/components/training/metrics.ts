@@ -27,11 +27,16 @@ export interface RunLook {
 export function curveOf(metric: Metric, look: RunLook, curves: RunCurves, weight: number): Curve {
   const { totalSteps, ...shared } = look;
   const planned = totalSteps === null || !look.isLive ? {} : { step: totalSteps };
-  const plain = { ...shared, planned, raw: null, second: null };
-  if (metric !== "loss") return { ...plain, main: curves[metric] };
+  const plain = { ...shared, planned, second: metric === "loss" ? curves.evalLoss : null };
+  const track = curves[metric];
   // Without smoothing the solid line is the raw one.
-  const main = weight > 0 ? curves.smooth(weight) : curves.loss;
-  return { ...plain, main, raw: weight > 0 ? curves.loss : null, second: curves.evalLoss };
+  if (!isSmoothed(metric) || weight === 0) return { ...plain, main: track, raw: null };
+  return { ...plain, main: curves.smooth(track, weight), raw: track };
+}
+
+/** Whether a chart's values jump from step to step, so that they are smoothed. */
+export function isSmoothed(metric: Metric): boolean {
+  return metric === "loss" || metric === "gradNorm" || metric === "tokensPerS";
 }
 
 /** Whether a chart's axis begins at 0 always, or where the values lie. */

@@ -57,6 +57,16 @@ export class NewRun {
     this.isReady = true;
   }
 
+  /** Fills what is not chosen yet; that alone makes no draft to keep. */
+  open(base: string | undefined, dataset: string | undefined): void {
+    const { origin, dataset_id, data } = this.draft;
+    this.draft = {
+      ...this.draft,
+      origin: origin ?? (base === undefined ? null : { kind: "base", path: base }),
+      dataset_id: dataset_id ?? (data === null ? (dataset ?? null) : null),
+    };
+  }
+
   /** Changes the draft and keeps it. */
   change(change: Partial<Draft>): void {
     this.draft = { ...this.draft, ...change };

@@ -69,12 +69,32 @@ function detailOf(entry: Entry, page: JobPage): string {
   }
 }
 
-/** The entries as they are shown, newest first. */
+/** So many checkpoints in a row, and more, are told as one. */
+const FOLD_FROM = 3;
+
+/** The entries as they are shown, newest first; a row of checkpoints is one entry with the latest one's figures. */
 export function told(page: JobPage): Told[] {
-  return page.timeline
-    .map((entry) => {
+  return folded(page.timeline)
+    .map(({ entry, count: n, first }) => {
       const title = [`training.title_${entry.code}`, `training.told_${entry.code}`].filter(hasText).map((key) => t(key))[0] ?? entry.message;
-      return { at_ms: entry.at_ms, glyph: glyphOf(entry), title, detail: detailOf(entry, page), step: entry.step };
+      const detail = detailOf(entry, page);
+      const many = n > 1 ? t("training.told_many", { n, first: count(first.step), last: count(entry.step) }) : "";
+      return { at_ms: entry.at_ms, glyph: glyphOf(entry), title, detail: [many, detail].filter(Boolean).join(" "), step: n > 1 ? null : entry.step };
     })
     .reverse();
+}
+
+/** Entries in order of time, rows of checkpoints joined. */
+export function folded(timeline: readonly Entry[]): { entry: Entry; first: Entry; count: number }[] {
+  const rows: Entry[][] = [];
+  for (const entry of timeline) {
+    const row = rows.at(-1);
+    if (row && entry.code === "checkpoint" && row[0]?.code === "checkpoint") row.push(entry);
+    else rows.push([entry]);
+  }
+  return rows.flatMap((row) => {
+    const [first, last] = [row[0], row.at(-1)];
+    if (!first || !last) return [];
+    return row.length < FOLD_FROM ? row.map((entry) => ({ entry, first: entry, count: 1 })) : [{ entry: last, first, count: row.length }];
+  });
 }

@@ -2,7 +2,7 @@
 
 import type { Curve } from "./curve";
 import { placeLabels } from "./labels";
-import { pixel } from "./scale";
+import { pixel, value } from "./scale";
 import type { Layout } from "./plot";
 import type { XAxis } from "./track";
 
@@ -43,21 +43,76 @@ export function endLabels(curves: readonly Curve[], axis: XAxis, layout: Layout,
   const places = ends.map((end) => {
     const isInside = end.x < right - INSIDE_PX;
     const from = isInside ? end.x + TEXT_FROM_LINE : right + TEXT_FROM_LINE;
-    return { ...end, from, to: from + widthOf(end.curve) };
+    return { ...end, isInside, from, to: from + widthOf(end.curve) };
   });
-  const groups = overlapping(places);
-  return groups.flatMap((group) => {
+  const gutter = overlapping(places.filter(({ isInside }) => !isInside)).flatMap((group) => {
     const room = height + 8;
     const hasDetail = group.length * (TWO_LINES + GAP) <= room;
     const size = hasDetail ? TWO_LINES : ONE_LINE;
     const most = Math.max(1, Math.floor(room / (size + (hasDetail ? GAP : 0))));
     const kept = group.length <= most ? group : [...group].sort((a, b) => worth(b.curve) - worth(a.curve)).slice(0, most);
     const middles = placeLabels(kept.map(({ y }) => ({ y, height: size })), hasDetail ? GAP : 0, top - 4, top + height + 4);
-    return kept.map(({ curve, x, y, from }, i) => {
-      const middle = middles[i] ?? y;
-      return { curve, x, y, left: from, middle, hasDetail, isMoved: Math.abs(middle - y) > 2 || from - x > TEXT_FROM_LINE + 4 };
-    });
+    return kept.map((place, i) => labelOf(place, middles[i] ?? place.y, hasDetail));
   });
+  // Names inside the plot keep clear of the lines, of the gutter's names where they reach into it, and of each other.
+  const inside: Placed[] = [];
+  for (const place of places.filter(({ isInside }) => isInside)) inside.push(besideLines(place, curves, axis, layout, [...gutter, ...inside]));
+  return [...gutter, ...inside];
+}
+
+/** A label with the room that it takes. */
+interface Placed extends EndLabel {
+  readonly to: number;
+}
+
+interface Place {
+  readonly curve: Curve;
+  readonly x: number;
+  readonly y: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+function labelOf({ curve, x, y, from, to }: Place, middle: number, hasDetail: boolean): Placed {
+  return { curve, x, y, left: from, to, middle, hasDetail, isMoved: Math.abs(middle - y) > 2 || from - x > TEXT_FROM_LINE + 4 };
+}
+
+/** How far a name inside the plot may go to find a place without lines. */
+const SEARCH_PX = 120;
+const SAMPLES = 7;
+
+/** A name inside the plot, at the place nearest to its line's end that no line crosses. */
+function besideLines(place: Place, curves: readonly Curve[], axis: XAxis, layout: Layout, others: readonly Placed[]): Placed {
+  const { top, height } = layout;
+  const crossed = others
+    .filter(({ left, to }) => left < place.to && place.from < to)
+    .map(({ middle, hasDetail }): [number, number] => [middle - (hasDetail ? TWO_LINES : ONE_LINE) / 2, middle + (hasDetail ? TWO_LINES : ONE_LINE) / 2]);
+  for (const track of curves.flatMap((curve) => (curve.second ? [curve.main, curve.second] : [curve.main]))) {
+    const column = track.rows.x[axis];
+    let low = Infinity;
+    let high = -Infinity;
+    for (let i = 0; i < SAMPLES; i++) {
+      const px = place.from - 4 + ((place.to - place.from + 8) * i) / (SAMPLES - 1);
+      const at = value(layout.x, px);
+      if (at > column.last() || at < column.at(0)) continue;
+      const y = pixel(layout.y, track.y.at(column.nearest(at)));
+      if (Number.isNaN(y)) continue;
+      low = Math.min(low, y);
+      high = Math.max(high, y);
+    }
+    if (low <= high) crossed.push([low - 3, high + 3]);
+  }
+  const half = TWO_LINES / 2;
+  const isFree = (middle: number) =>
+    middle - half >= top && middle + half <= top + height && crossed.every(([low, high]) => middle + half < low || middle - half > high);
+  let middle = place.y;
+  for (let away = 0; away <= SEARCH_PX; away += 2) {
+    const found = [place.y + away, place.y - away].find(isFree);
+    if (found === undefined) continue;
+    middle = found;
+    break;
+  }
+  return labelOf(place, middle, true);
 }
 
 function worth(curve: Curve): number {

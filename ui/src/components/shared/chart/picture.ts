@@ -51,7 +51,7 @@ export function drawPicture(surface: Surface, options: PictureOptions): void {
     surface.path([["M", left, at], ["L", right, at]], { colour: palette.grid, width: 1 });
     surface.text(textsY[i] ?? "", left - 8, at + 4, { ...muted, anchor: "end" });
   });
-  const ticksX = xTicks(axis, view.x.min, view.x.max, Math.max(2, Math.floor((right - left) / 90)));
+  const ticksX = xTicks(axis, view.x.min, view.x.max, Math.max(2, Math.floor((right - left) / 72)));
   for (const mark of ticksX.values) surface.text(options.formatX(mark, ticksX), pixel(x, mark), bottom + 18, { ...muted, anchor: "middle" });
   surface.text(options.axisTitle, (left + right) / 2, bottom + 34, { ...muted, anchor: "middle" });
   surface.path([["M", left, bottom + 0.5], ["L", right, bottom + 0.5]], { colour: palette.axis, width: 1 });

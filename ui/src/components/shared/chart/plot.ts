@@ -10,7 +10,7 @@ import { pixel, type Scale } from "./scale";
 import type { Ticks } from "./ticks";
 import type { Rows } from "./track";
 import { tracksOf } from "./curve";
-import { viewOf, xTicks, yTicks, type View, type ViewOptions } from "./view";
+import { endTicks, viewOf, xTicks, yTicks, type View, type ViewOptions } from "./view";
 
 /** What a chart shows and how it writes its numbers. */
 export interface PlotOptions extends ViewOptions {
@@ -174,7 +174,7 @@ export class Plot implements Drawn {
   #most(side: "x" | "y"): number {
     const { width, height } = this.#plot;
     if (this.#options.isSmall) return side === "x" ? 2 : 3;
-    return side === "x" ? Math.max(2, Math.floor(width / 90)) : Math.max(3, Math.floor(height / 36));
+    return side === "x" ? Math.max(2, Math.floor(width / 72)) : Math.min(12, Math.max(3, Math.floor(height / 36)));
   }
 
   /** A value as uPlot's linear scale takes it. */
@@ -184,6 +184,7 @@ export class Plot implements Drawn {
 
   #ticks(side: "x" | "y"): Ticks {
     const { x, y } = this.#view;
+    if (side === "x" && this.#options.isSmall) return endTicks(x.min, x.max);
     if (side === "x") return xTicks(this.#options.axis, x.min, x.max, this.#most("x"));
     return yTicks(y, this.#options.growth, this.#most("y"));
   }

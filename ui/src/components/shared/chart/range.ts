@@ -37,20 +37,18 @@ export function yRange(low: number, high: number, growth: Growth, floor: Floor, 
 function logRange(low: number, high: number): Range {
   if (!(high > 0) || low > high) return { min: 0.1, max: 1, isBroken: false };
   const bottom = low > 0 ? low : high / 1000;
-  // Up to the next 1, 2 or 5 on each side, so that the ends carry marks.
-  return { min: roundDown(bottom), max: Math.max(roundUp(high), roundDown(bottom) * 2), isBroken: false };
+  // Up to the next round number on each side.
+  const from = nextRound(bottom, "down");
+  return { min: from, max: Math.max(nextRound(high, "up"), round(from * 1.5)), isBroken: false };
 }
 
-function roundDown(value: number): number {
+const ROUND = [1, 1.5, 2, 3, 4, 5, 6, 8, 10];
+
+function nextRound(value: number, way: "down" | "up"): number {
   const power = 10 ** Math.floor(Math.log10(value) + 1e-12);
   const share = value / power;
-  return round((share >= 5 - 1e-9 ? 5 : share >= 2 - 1e-9 ? 2 : 1) * power);
-}
-
-function roundUp(value: number): number {
-  const power = 10 ** Math.floor(Math.log10(value) - 1e-12);
-  const share = value / power;
-  return round((share <= 1 + 1e-9 ? 1 : share <= 2 + 1e-9 ? 2 : share <= 5 + 1e-9 ? 5 : 10) * power);
+  const found = way === "up" ? ROUND.find((r) => r >= share - 1e-9) : ROUND.findLast((r) => r <= share + 1e-9);
+  return round((found ?? share) * power);
 }
 
 function round(value: number): number {

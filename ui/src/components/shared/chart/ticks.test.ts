@@ -54,7 +54,8 @@ test("one value alone, or none, still has an axis", () => {
 });
 
 test("a log range ends on marks and holds every value", () => {
-  expect(yRange(0.3, 7, "log", "data", 5)).toEqual({ min: 0.2, max: 10, isBroken: false });
+  expect(yRange(0.35, 7, "log", "data", 5)).toEqual({ min: 0.3, max: 8, isBroken: false });
+  expect(yRange(1, 100, "log", "data", 5)).toEqual({ min: 1, max: 100, isBroken: false });
   expect(yRange(0, 1e-4, "log", "data", 5).min).toBeCloseTo(1e-7, 12);
   for (const [low, high] of [[1, 1], [2, 5], [0.99, 1.01], [5e-5, 2e-4]] as const) {
     const range = yRange(low, high, "log", "data", 5);

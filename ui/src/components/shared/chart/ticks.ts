@@ -6,14 +6,18 @@ export interface Ticks {
   readonly decimals: number;
 }
 
-/** The round step (1, 2, 2.5 or 5 times a power of ten) that gives at most `most` steps over a span. */
-export function niceStep(span: number, most: number): number {
+/** Round steps of an axis, and those of an axis that counts: a quarter of ten is no whole number. */
+const FACTORS = [1, 2, 2.5, 5, 10];
+const WHOLE_FACTORS = [1, 2, 5, 10];
+
+/** The round step (a factor times a power of ten) that gives at most `most` steps over a span. */
+export function niceStep(span: number, most: number, factors: readonly number[] = FACTORS): number {
   if (!(span > 0) || most < 1) return 1;
   const raw = span / most;
   const power = 10 ** Math.floor(Math.log10(raw));
   const share = raw / power;
   // Binary fractions make 2 come out as 2.0000000000000004 now and then.
-  const factor = [1, 2, 2.5, 5, 10].find((f) => share <= f * (1 + 1e-9)) ?? 10;
+  const factor = factors.find((f) => share <= f * (1 + 1e-9)) ?? 10;
   return factor * power;
 }
 
@@ -44,9 +48,8 @@ export function linearTicks(min: number, max: number, most: number): Ticks {
 
 /** Marks of an axis that counts whole things: no fractions. */
 export function countTicks(min: number, max: number, most: number): Ticks {
-  const step = Math.max(1, niceStep(max - min, most));
-  const whole = step === 2.5 ? 5 : step;
-  return { values: multiples(whole, min, max), decimals: 0 };
+  const step = Math.max(1, niceStep(max - min, most, WHOLE_FACTORS));
+  return { values: multiples(step, min, max), decimals: 0 };
 }
 
 /** Marks of a log axis: powers of ten; with few of them also 2 and 5; within one decade like a linear axis. */

@@ -87,6 +87,11 @@ function positive(track: Track, from: number, to: number, low: number, high: num
   return [low, high];
 }
 
+/** Marks at both ends only, for a chart too small for more. */
+export function endTicks(min: number, max: number): Ticks {
+  return { values: [min, max], decimals: 0 };
+}
+
 /** Marks of the x axis. */
 export function xTicks(axis: XAxis, min: number, max: number, most: number): Ticks {
   if (axis === "time") return timeTicks(min, max, most);
