@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { countTokens, isSpecial, tokenChips, visible } from "./tokens";
+import type { TokenView } from "$lib/api";
+import { countTokens, tokenChips, visible } from "./tokens";
 
-const token = (text: string, loss = false): { id: number; text: string; loss: boolean } => ({ id: 1, text, loss });
+const token = (text: string, loss = false, special = false): TokenView => ({ id: 1, text, loss, special });
 
 describe("tokenChips", () => {
   it("marks white space and breaks the line after a newline", () => {
@@ -11,11 +12,8 @@ describe("tokenChips", () => {
     expect(tab).toMatchObject({ label: "⇥", kind: "space" });
   });
 
-  it("tells special tokens from text that looks a little like them", () => {
-    for (const text of ["<|im_start|>", "<|user|>", "</s>", "<s>", "[INST]", "<start_of_turn>", "<｜begin▁of▁sentence｜>"]) {
-      expect(isSpecial(text), text).toBe(true);
-    }
-    for (const text of ["<b>", "a|b", "[1]", "<", "INST", "s"]) expect(isSpecial(text), text).toBe(false);
+  it("believes the tokenizer about what is special, not the looks of a text", () => {
+    expect(tokenChips([token("<|user|>", false, true), token("<|user|>"), token("\n", false, true)]).map((c) => c.kind)).toEqual(["special", "text", "special"]);
   });
 
   it("shows later tokens of one character as the rest of it", () => {
@@ -39,7 +37,7 @@ describe("visible", () => {
 
 describe("countTokens", () => {
   it("counts characters as people do and says when the limit is reached", () => {
-    const counts = countTokens([token("<|user|>"), token("🙇", true), token(" a", true)], 3);
+    const counts = countTokens([token("<|user|>", false, true), token("🙇", true), token(" a", true)], 3);
     expect(counts).toEqual({ tokens: 3, loss: 2, special: 1, characters: 3, atLimit: true });
     expect(countTokens([token("a")], null).atLimit).toBe(false);
   });

@@ -16,18 +16,6 @@ export interface TokenChip {
   lang: "ja" | undefined;
 }
 
-const SPECIAL = [
-  /^<\|[^<>|]{1,60}\|>$/,
-  /^<\/?(?:s|bos|eos|pad|unk|mask|cls|sep|sys|user|assistant|start_of_turn|end_of_turn|think)>$/i,
-  /^\[(?:\/?INST|CLS|SEP|PAD|UNK|MASK|BOS|EOS)\]$/,
-  /^<[｜|].{1,40}[｜|]>$/,
-];
-
-/** Whether a token's text is a mark of the template and no text. */
-export function isSpecial(text: string): boolean {
-  return SPECIAL.some((pattern) => pattern.test(text));
-}
-
 const MARKS: Readonly<Record<string, string>> = {
   " ": "·",
   "\n": "↵",
@@ -52,8 +40,7 @@ const JAPANESE = /[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]/;
 export function tokenChips(tokens: readonly TokenView[]): TokenChip[] {
   let at = 0;
   return tokens.map((token) => {
-    const special = isSpecial(token.text);
-    const kind = special ? "special" : token.text === "" ? "rest" : token.text.trim() === "" ? "space" : "text";
+    const kind = token.special ? "special" : token.text === "" ? "rest" : token.text.trim() === "" ? "space" : "text";
     const chip: TokenChip = {
       id: token.id,
       label: kind === "rest" ? "‥" : visible(token.text),
@@ -81,8 +68,8 @@ export function countTokens(tokens: readonly TokenView[], maxLength: number | nu
   return {
     tokens: tokens.length,
     loss: tokens.filter((token) => token.loss).length,
-    special: tokens.filter((token) => isSpecial(token.text)).length,
-    characters: tokens.reduce((sum, token) => sum + (isSpecial(token.text) ? 0 : [...token.text].length), 0),
+    special: tokens.filter((token) => token.special).length,
+    characters: tokens.reduce((sum, token) => sum + (token.special ? 0 : [...token.text].length), 0),
     atLimit: maxLength !== null && tokens.length >= maxLength,
   };
 }
