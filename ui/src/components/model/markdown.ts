@@ -10,7 +10,9 @@ const MOST_DEPTH = 24;
 export type Inline =
   | { type: "text"; text: string }
   | { type: "code"; text: string }
-  | { type: "strong" | "em" | "del"; children: Inline[] }
+  | { type: "strong"; children: Inline[] }
+  | { type: "em"; children: Inline[] }
+  | { type: "del"; children: Inline[] }
   | { type: "break" }
   /** A link's words with the address behind them, as text. */
   | { type: "link"; children: Inline[]; address: string }
