@@ -1,12 +1,14 @@
 import { describe, expect, it } from "vitest";
 import { asked, failed, running, sameText, sends, stopped, take } from "./session";
 
-const error = { message: "The model could not be loaded.", hint: "Check its folder." };
+const error = { code: "not_found" as const, message: "The model could not be loaded.", hint: "Check its folder." };
+const started = { type: "started" as const, side: 0, name: "base", prompt_tokens: 12, framing: "plain" as const };
+const done = { type: "done" as const, side: 0, prompt_tokens: 12, tokens: 2, tokens_per_s: 20, finish: "eos" as const, first_token_ms: 40, time_ms: 100 };
 
 describe("take", () => {
   it("gathers each side's words by themselves", () => {
     let views = asked(2);
-    views = take(views, { type: "started", side: 0, name: "base" });
+    views = take(views, started);
     views = take(views, { type: "text", side: 0, text: "a" });
     views = take(views, { type: "text", side: 1, text: "x" });
     views = take(views, { type: "text", side: 0, text: "b" });
@@ -14,7 +16,7 @@ describe("take", () => {
       ["base", "ab", "streaming"],
       ["", "x", "streaming"],
     ]);
-    views = take(views, { type: "done", side: 0, tokens: 2, tokens_per_s: 20, finish: "eos", time_ms: 100 });
+    views = take(views, done);
     expect(views[0]).toMatchObject({ state: "done", tokens: 2, tokensPerS: 20, timeMs: 100 });
     expect(running(views)).toBe(true);
   });
@@ -23,13 +25,13 @@ describe("take", () => {
     let views = take(asked(2), { type: "failed", side: 0, error });
     views = take(views, { type: "text", side: 1, text: "x" });
     expect(views.map((view) => view.state)).toEqual(["failed", "streaming"]);
-    expect(views[0]?.error).toEqual(error);
+    expect(views[0]?.error).toEqual({ message: error.message, hint: error.hint });
   });
 
   it("takes nothing after the end, nor for a side that is not there", () => {
-    const done = take(asked(1), { type: "done", side: 0, tokens: 1, tokens_per_s: 1, finish: "length", time_ms: 1 });
-    expect(take(done, { type: "text", side: 0, text: "late" })).toEqual(done);
-    expect(take(done, { type: "text", side: 5, text: "lost" })).toEqual(done);
+    const ended = take(asked(1), { ...done, finish: "length" });
+    expect(take(ended, { type: "text", side: 0, text: "late" })).toEqual(ended);
+    expect(take(ended, { type: "text", side: 5, text: "lost" })).toEqual(ended);
   });
 });
 

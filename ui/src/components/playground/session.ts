@@ -1,4 +1,5 @@
 // One question to two models, from the moment it is sent to the last word: what each side shows. No network here.
+import type { Finish, GenerateItem } from "$lib/api";
 
 export type SideState = "idle" | "waiting" | "streaming" | "done" | "stopped" | "failed";
 
@@ -11,21 +12,16 @@ export interface SideView {
   tokens: number | null;
   tokensPerS: number | null;
   timeMs: number | null;
-  /** Why the answer ended: `eos`, `length`, `stopped`. */
-  finish: string | null;
+  firstTokenMs: number | null;
+  promptTokens: number | null;
+  /** Why the answer ended. */
+  finish: Finish | null;
   error: { message: string; hint: string } | null;
 }
 
 export const IDLE: SideView = {
-  state: "idle", name: "", text: "", tokens: null, tokensPerS: null, timeMs: null, finish: null, error: null,
+  state: "idle", name: "", text: "", tokens: null, tokensPerS: null, timeMs: null, firstTokenMs: null, promptTokens: null, finish: null, error: null,
 };
-
-/** What the stream of a question says, with the side by number. */
-export type SideItem =
-  | { type: "started"; side: number; name: string }
-  | { type: "text"; side: number; text: string }
-  | { type: "done"; side: number; tokens: number; tokens_per_s: number; finish: string; time_ms: number }
-  | { type: "failed"; side: number; error: { message: string; hint?: string | null } };
 
 /** Both sides as they stand when a question is sent. */
 export function asked(sides: number): SideView[] {
@@ -33,12 +29,12 @@ export function asked(sides: number): SideView[] {
 }
 
 /** The sides after one item; an item for a side that has ended or does not exist changes nothing. */
-export function take(views: readonly SideView[], item: SideItem): SideView[] {
+export function take(views: readonly SideView[], item: GenerateItem): SideView[] {
   return views.map((view, i) => {
     if (i !== item.side || ended(view.state)) return view;
     switch (item.type) {
       case "started":
-        return { ...view, name: item.name };
+        return { ...view, name: item.name, promptTokens: item.prompt_tokens };
       case "text":
         return { ...view, state: "streaming", text: view.text + item.text };
       case "done":
@@ -48,6 +44,8 @@ export function take(views: readonly SideView[], item: SideItem): SideView[] {
           tokens: item.tokens,
           tokensPerS: item.tokens_per_s,
           timeMs: item.time_ms,
+          firstTokenMs: item.first_token_ms,
+          promptTokens: item.prompt_tokens,
           finish: item.finish,
         };
       case "failed":

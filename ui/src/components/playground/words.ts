@@ -15,6 +15,11 @@ const MOST_EDITS = 1500;
 
 const JAPANESE = /[\u3040-\u30ff\u3400-\u9fff\uff66-\uff9f]/;
 
+/** The language to announce a text in, where its letters say it. */
+export function langOf(text: string): "ja" | undefined {
+  return JAPANESE.test(text) ? "ja" : undefined;
+}
+
 /** The words of a text and what stands between them; joined they give the text again. */
 export function words(text: string): string[] {
   if (typeof Intl.Segmenter !== "function") return text.match(/\s+|[\p{L}\p{N}_'’]+|./gsu) ?? [];
