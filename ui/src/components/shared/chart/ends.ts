@@ -9,6 +9,8 @@ import type { XAxis } from "./track";
 /** The name of a curve at the end of its line, in CSS pixels from the corner of the chart. */
 export interface EndLabel {
   readonly curve: Curve;
+  /** The place on the x axis where the line ends in sight: that of the values under the name. */
+  readonly at: number;
   /** The end of the line. */
   readonly x: number;
   readonly y: number;
@@ -37,7 +39,7 @@ export function endLabels(curves: readonly Curve[], axis: XAxis, layout: Layout,
     const index = column.at(after) === layout.x.max ? after : after - 1;
     if (index < 0 || column.at(index) < layout.x.min) return [];
     const y = pixel(layout.y, curve.main.y.at(index));
-    return y >= top - 1 && y <= top + height + 1 ? [{ curve, x: pixel(layout.x, column.at(index)), y }] : [];
+    return y >= top - 1 && y <= top + height + 1 ? [{ curve, at: column.at(index), x: pixel(layout.x, column.at(index)), y }] : [];
   });
   const right = left + width;
   const places = ends.map((end) => {
@@ -67,14 +69,15 @@ interface Placed extends EndLabel {
 
 interface Place {
   readonly curve: Curve;
+  readonly at: number;
   readonly x: number;
   readonly y: number;
   readonly from: number;
   readonly to: number;
 }
 
-function labelOf({ curve, x, y, from, to }: Place, middle: number, hasDetail: boolean): Placed {
-  return { curve, x, y, left: from, to, middle, hasDetail, isMoved: Math.abs(middle - y) > 2 || from - x > TEXT_FROM_LINE + 4 };
+function labelOf({ curve, at, x, y, from, to }: Place, middle: number, hasDetail: boolean): Placed {
+  return { curve, at, x, y, left: from, to, middle, hasDetail, isMoved: Math.abs(middle - y) > 2 || from - x > TEXT_FROM_LINE + 4 };
 }
 
 /** How far a name inside the plot may go to find a place without lines. */
@@ -93,9 +96,9 @@ function besideLines(place: Place, curves: readonly Curve[], axis: XAxis, layout
     let high = -Infinity;
     for (let i = 0; i < SAMPLES; i++) {
       const px = place.from - 4 + ((place.to - place.from + 8) * i) / (SAMPLES - 1);
-      const at = value(layout.x, px);
-      if (at > column.last() || at < column.at(0)) continue;
-      const y = pixel(layout.y, track.y.at(column.nearest(at)));
+      const x = value(layout.x, px);
+      if (x > column.last() || x < column.at(0)) continue;
+      const y = pixel(layout.y, track.y.at(column.nearest(x)));
       if (Number.isNaN(y)) continue;
       low = Math.min(low, y);
       high = Math.max(high, y);

@@ -37,10 +37,14 @@ export interface Part {
   readonly toPx: number;
 }
 
+/** Lines go to the path of the context; bars are filled at once, because many small rectangles are cheap and a long path is not. */
 class CanvasPen implements BarPen {
   constructor(
     readonly ctx: CanvasRenderingContext2D,
-    readonly radius: number,
+    /** Width of the line, in pixels of the canvas. */
+    readonly width: number,
+    /** Width of a bar: as the line, or one pixel where bars must not overlap. */
+    readonly across: number,
   ) {}
   moveTo(x: number, y: number): void {
     this.ctx.moveTo(x, y);
@@ -50,11 +54,12 @@ class CanvasPen implements BarPen {
   }
   dot(x: number, y: number): void {
     // A tiny line with a round cap: the stroke makes the dot.
-    this.ctx.moveTo(x - this.radius, y);
-    this.ctx.lineTo(x + this.radius, y);
+    this.ctx.moveTo(x - this.width / 4, y);
+    this.ctx.lineTo(x + this.width / 4, y);
   }
   bar(x: number, top: number, bottom: number): void {
-    this.ctx.rect(x, top, 1, bottom - top);
+    const { ctx, width, across } = this;
+    ctx.fillRect(x + (1 - across) / 2, top - width / 2, across, bottom - top + width);
   }
 }
 
@@ -67,28 +72,21 @@ export function paintOrder(curves: readonly Curve[], hovered: string | null): Cu
 /** Paints all curves, or only a part of the picture. */
 export function paint(ctx: CanvasRenderingContext2D, scene: Scene, part: Part | null): void {
   const { ratio, palette, hovered } = scene;
-  ctx.lineJoin = "round";
   ctx.lineCap = "round";
   const order = paintOrder(scene.curves, hovered);
   const share = (curve: Curve) => (hovered === null || hovered === curve.id ? 1 : LOOK.asideShare);
   for (const curve of order) {
     if (!curve.raw) continue;
     ctx.globalAlpha = LOOK.rawShare * share(curve);
-    paintRaw(ctx, strokes(scene, curve.raw, part), palette.series[curve.slot], LOOK.raw * ratio);
+    ctx.fillStyle = ctx.strokeStyle = palette.series[curve.slot];
+    stroke(ctx, strokes(scene, curve.raw, part), LOOK.raw * ratio, 1);
   }
   for (const curve of order) {
+    const width = LOOK.line * ratio;
     ctx.globalAlpha = share(curve);
-    ctx.strokeStyle = palette.series[curve.slot];
-    ctx.lineWidth = LOOK.line * ratio;
-    if (curve.second) {
-      ctx.setLineDash(LOOK.dash.map((d) => d * ratio));
-      ctx.lineCap = "butt";
-      // The dashes count from the start of the line, so a part of it needs all of it.
-      stroke(ctx, strokes(scene, curve.second, null), ratio);
-      ctx.lineCap = "round";
-      ctx.setLineDash([]);
-    }
-    stroke(ctx, strokes(scene, curve.main, part), ratio);
+    ctx.fillStyle = ctx.strokeStyle = palette.series[curve.slot];
+    if (curve.second) paintDashed(ctx, strokes(scene, curve.second, null), width, ratio);
+    stroke(ctx, strokes(scene, curve.main, part), width, ctx.globalAlpha === 1 ? width : 1);
     if (curve.isLive) paintEnd(ctx, scene, curve);
   }
   ctx.globalAlpha = 1;
@@ -99,29 +97,28 @@ function strokes(scene: Scene, track: Track, part: Part | null): Strokes {
   return { x: track.rows.x[axis], track, xScale, yScale, ...(part ?? {}) };
 }
 
-function stroke(ctx: CanvasRenderingContext2D, what: Strokes, ratio: number): void {
+/** Round joins cost most of a long line's time, and nobody sees them on a line with a point in every pixel. */
+const ROUND_UP_TO = 400;
+
+function stroke(ctx: CanvasRenderingContext2D, what: Strokes, width: number, across: number): void {
+  ctx.lineWidth = width;
+  ctx.lineJoin = what.x.length > ROUND_UP_TO ? "bevel" : "round";
   ctx.beginPath();
-  traceLine(what, new CanvasPen(ctx, 0.5 * ratio));
+  traceRange(what, new CanvasPen(ctx, width, across));
   ctx.stroke();
 }
 
-function paintRaw(ctx: CanvasRenderingContext2D, what: Strokes, colour: string, width: number): void {
-  const pen = new RawPen(ctx, width / 2);
-  ctx.fillStyle = colour;
-  ctx.strokeStyle = colour;
+function paintDashed(ctx: CanvasRenderingContext2D, what: Strokes, width: number, ratio: number): void {
   ctx.lineWidth = width;
+  ctx.lineJoin = "bevel";
+  ctx.lineCap = "butt";
+  ctx.setLineDash(LOOK.dash.map((d) => d * ratio));
   ctx.beginPath();
-  traceRange(what, pen);
-  if (pen.hasBars) ctx.fill();
-  else ctx.stroke();
-}
-
-class RawPen extends CanvasPen {
-  hasBars = false;
-  override bar(x: number, top: number, bottom: number): void {
-    this.hasBars = true;
-    super.bar(x, top, bottom);
-  }
+  // The dashes count from the start of the line, so a part of it needs all of it.
+  traceLine(what, new CanvasPen(ctx, width, 1));
+  ctx.stroke();
+  ctx.setLineDash([]);
+  ctx.lineCap = "round";
 }
 
 function paintEnd(ctx: CanvasRenderingContext2D, scene: Scene, curve: Curve): void {

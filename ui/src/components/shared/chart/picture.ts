@@ -118,6 +118,7 @@ class CommandPen implements BarPen {
     this.dots.push([x, y]);
   }
   bar(x: number, top: number, bottom: number): void {
-    this.commands.push(["M", x + 0.5, top], ["L", x + 0.5, bottom]);
+    // A flat piece is as high as the line is wide.
+    this.commands.push(["M", x + 0.5, top - 0.5], ["L", x + 0.5, bottom + 0.5]);
   }
 }

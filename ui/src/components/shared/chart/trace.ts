@@ -15,9 +15,9 @@ export interface Pen {
   dot(x: number, y: number): void;
 }
 
-/** Receives vertical bars: the faint raw values of a dense curve. */
+/** Receives vertical bars: the values of a dense curve, one range per pixel column. */
 export interface BarPen extends Pen {
-  /** One pixel column from `top` to `bottom`. */
+  /** The pixel column that begins at `x`, from `top` to `bottom`; the two are equal where the curve is flat. */
   bar(x: number, top: number, bottom: number): void;
 }
 
@@ -36,6 +36,8 @@ export interface Strokes {
 const GAP_PX = 2;
 /** A column whose values lie closer together than this is one point. */
 const FLAT_PX = 0.5;
+/** From so many points per pixel on, a curve is drawn by columns. */
+const DENSE = 1.5;
 
 /** The indices `[from, to)` that touch the visible range, with one neighbour outside on each side. */
 export function visible(strokes: Strokes): { from: number; to: number } {
@@ -50,7 +52,7 @@ export function visible(strokes: Strokes): { from: number; to: number } {
 /** Whether the visible points are so many that they are drawn by columns. It looks at the whole picture, also when only a part is drawn. */
 export function isDense(strokes: Strokes): boolean {
   const { x, xScale } = strokes;
-  return x.lowerBound(xScale.max) - x.lowerBound(xScale.min) > 2 * (xScale.to - xScale.from);
+  return x.lowerBound(xScale.max) - x.lowerBound(xScale.min) > DENSE * (xScale.to - xScale.from);
 }
 
 /** Draws a line. */
@@ -219,7 +221,7 @@ class BarsByColumns implements ColumnSink {
     // A bar reaches to where its left neighbour ended, so that a steep curve stays one piece.
     const from = this.#last === null ? top : Math.min(top, this.#last);
     const to = this.#last === null ? bottom : Math.max(bottom, this.#last);
-    this.pen.bar(x - 0.5, from, Math.max(to, from + 1));
+    this.pen.bar(x - 0.5, from, to);
     this.#last = last;
   }
 
