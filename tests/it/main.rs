@@ -2,6 +2,10 @@
 
 mod broken_files;
 mod command_line;
+mod datasets;
+mod estimate;
 mod host_dies;
 mod main_job;
+mod settings;
+mod workbench;
 mod worker_dies;

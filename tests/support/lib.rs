@@ -79,6 +79,8 @@ impl Home {
             .args(args)
             .env("TONEBRIDGE_HOME", self.path("home"))
             .env("TONEBRIDGE_WORKER", program("TONEBRIDGE_WORKER", "tonebridge-worker"))
+            // A test leaves nothing in the keyring of who runs it.
+            .env("TONEBRIDGE_KEYRING", "off")
             .env("NO_COLOR", "1");
         command
     }

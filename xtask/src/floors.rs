@@ -34,6 +34,7 @@ const SOLE_USERS: &[(&str, &[&str])] = &[
     ("candle-nn", &["tb-nn", "tb-worker"]),
     ("candle-transformers", &["tb-nn", "tb-worker"]),
     ("plotters", &["tb-report"]),
+    ("keyring", &["tb-api"]),
     ("axum", &["tb-server"]),
     ("clap", &["tb-cli"]),
     ("tauri", &["tonebridge"]),

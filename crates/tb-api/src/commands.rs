@@ -17,12 +17,14 @@ use tb_core::{
 use ts_rs::{Config, TS};
 
 use crate::{
-    BaselineReport, ById, ChartFiles, Ctx, DoctorReport, EventsAfter, ImportData, JobCurves, ListJobs, ListModels,
-    MetricsOf, ModelPage, MoveJob, PreviewData, SampleInstalled, StartEval, StartJob, TokensOf, WriteChart,
+    BaseModel, BaselineReport, ById, ChartFiles, ClearSecret, Ctx, DataRows, DataStats, DatasetDeleted, DoctorReport,
+    EventsAfter, ImportData, InspectBase, JobCurves, JobEstimate, JobPage, ListJobs, ListModels, LogOf, LogPiece,
+    MetricsOf, ModelPage, MoveJob, PreviewData, RowsOf, SampleInstalled, SetSecret, SetSettings, StartEval, StartJob,
+    StartSample, StatsOf, StatusView, StorageItem, TokensOf, WriteChart, bases,
     datasets::{self, Preview, Problems},
-    doctor, evaluation, jobs, models, reports, sample,
+    doctor, estimate, evaluation, jobs, models, reports, sample, secrets,
     settings::{self, FieldInfo, SettingsView},
-    training,
+    status, training,
 };
 
 /// One entry of the table.
@@ -61,8 +63,9 @@ macro_rules! commands {
             match name {
                 $(stringify!($name) => {
                     ctx.actor().require(Role::$role, name)?;
-                    let kept = arguments.clone();
                     let args: $args = read(name, arguments)?;
+                    // As the types write them, not as they came: a secret among them shows only that it is set.
+                    let kept = write(&args)?;
                     let out: $out = $handler(ctx, args).await?;
                     let out = write(&out)?;
                     ctx.changed(name, kept, &out, &[$(Tag::$tag),*]).await?;
@@ -119,6 +122,8 @@ macro_rules! commands {
 commands! {
     /// Installs the built-in sample: its dataset and its base model.
     sample_install(Nothing) -> SampleInstalled, Trainer, [Datasets], sample::install;
+    /// Installs the built-in sample and puts the demo's run on it into the queue.
+    sample_start(StartSample) -> Job, Trainer, [Jobs, Datasets], sample::start;
     /// Measures the sample's two honest baselines: copying the source, and the nearest training row's target.
     sample_baselines(ById) -> BaselineReport, Viewer, [], sample::baselines;
 
@@ -130,17 +135,34 @@ commands! {
     data_list(Nothing) -> Vec<Dataset>, Viewer, [], datasets::list;
     /// Shows one dataset version.
     data_get(ById) -> Dataset, Viewer, [], datasets::get;
+    /// Gives rows of a split, a page at a time.
+    data_rows(RowsOf) -> DataRows, Viewer, [], datasets::rows::rows;
+    /// Counts what a dataset is made of: rows, characters, tokens of a model's tokenizer, lengths, languages.
+    data_stats(StatsOf) -> DataStats, Viewer, [], datasets::stats::stats;
+    /// Deletes a dataset version that no job uses.
+    data_delete(ById) -> DatasetDeleted, Trainer, [Datasets], datasets::remove::remove;
     /// Lists the rows that an import left out, with line and reason.
     data_problems(Problems) -> Vec<RowProblem>, Viewer, [], datasets::problems;
     /// Shows a row's tokens and which of them carry loss.
     data_tokens(TokensOf) -> Vec<tb_data::tokenize::TokenView>, Viewer, [], datasets::tokens;
 
+    /// Lists the base models on this machine, the most used first.
+    base_list(Nothing) -> Vec<BaseModel>, Viewer, [], bases::list;
+    /// Looks at the folder of a base model and says what it is, or what is wrong with it.
+    base_inspect(InspectBase) -> BaseModel, Viewer, [], bases::inspect;
+
+    /// Says what a training run would be: its steps, memory, time, and what is worth a second look.
+    job_estimate(StartJob) -> JobEstimate, Viewer, [], estimate::job;
     /// Puts a training run into the queue.
     job_start(StartJob) -> Job, Trainer, [Jobs], training::start;
     /// Lists jobs, newest first.
     job_list(ListJobs) -> Vec<Job>, Viewer, [], jobs::list;
     /// Shows one job.
     job_get(ById) -> Job, Viewer, [], jobs::get;
+    /// Shows one job with its plan, checkpoints, samples and everything that happened.
+    job_page(ById) -> JobPage, Viewer, [], jobs::page::get;
+    /// Gives the end of a job's log, or a piece before it.
+    job_log(LogOf) -> LogPiece, Viewer, [], jobs::log::get;
     /// Halts a job at a checkpoint.
     job_pause(ById) -> Job, Trainer, [Jobs], jobs::pause;
     /// Lets a paused, interrupted, stopped or failed job go on from its last checkpoint.
@@ -176,8 +198,18 @@ commands! {
     /// Lists evaluations, newest first.
     eval_list(Nothing) -> Vec<Evaluation>, Viewer, [], evaluation::list;
 
+    /// Gives the state of this machine and of the queue, for a status bar.
+    status(Nothing) -> StatusView, Viewer, [], status::get;
+    /// Tells what fills the disk.
+    storage(Nothing) -> Vec<StorageItem>, Viewer, [], status::storage;
     /// Gives every setting that is in force; secrets only as set or not.
     settings_get(Nothing) -> SettingsView, Admin, [], settings::get;
+    /// Changes settings in settings.toml; new runs take them at once.
+    settings_set(SetSettings) -> SettingsView, Admin, [Settings], settings::set;
+    /// Keeps a secret in the system's keyring, or in a file that only you may read.
+    secret_set(SetSecret) -> SettingsView, Admin, [Settings], secrets::set;
+    /// Forgets a secret.
+    secret_clear(ClearSecret) -> SettingsView, Admin, [Settings], secrets::clear;
     /// Gives the fields of a training form with their defaults and ranges.
     training_fields(Nothing) -> Vec<FieldInfo>, Viewer, [], settings::training_fields;
     /// Lists the devices of every worker.

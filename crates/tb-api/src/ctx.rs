@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -13,13 +13,13 @@ use tb_core::{
     event::{Event, EventBody},
     ids::JobId,
     job::Job,
-    settings::Settings,
+    settings::{Secret, Settings},
     tag::Tag,
 };
 use tb_db::Db;
 use tb_jobs::{Jobs, WorkerBinary};
 
-use crate::{Actor, found, on_done::Registrar};
+use crate::{Actor, datasets::lengths::HeldLengths, found, on_done::Registrar, settings::Sources, status::HomeSize};
 
 /// The program's heart, cheap to clone: one per process, plus who asks.
 #[derive(Clone)]
@@ -30,16 +30,21 @@ pub struct Ctx {
 
 struct Inner {
     home: PathBuf,
-    settings: Settings,
+    sources: Sources,
+    settings: RwLock<Arc<Settings>>,
     db: Db,
     jobs: Jobs,
+    home_size: HomeSize,
+    held_lengths: HeldLengths,
 }
 
-/// Opens the home folder: database, queue and workers. Settings are read by the caller, who knows the command line.
+/// Opens the home folder: settings, database, queue and workers. `overrides` are settings by name from the command line.
 ///
 /// # Errors
-/// A folder that cannot be written, a database that is damaged or newer than this program.
-pub async fn open(home: &Path, settings: Settings, actor: Actor) -> Result<Ctx, ApiError> {
+/// A setting that cannot be accepted, a folder that cannot be written, a database that is damaged or newer than this program.
+pub async fn open(home: &Path, overrides: &[(String, String)], actor: Actor) -> Result<Ctx, ApiError> {
+    let sources = Sources::new(home, overrides);
+    let settings = RwLock::new(Arc::new(sources.read()?));
     for folder in ["runs", "datasets"] {
         let path = home.join(folder);
         std::fs::create_dir_all(&path).map_err(|e| {
@@ -50,7 +55,16 @@ pub async fn open(home: &Path, settings: Settings, actor: Actor) -> Result<Ctx, 
     let db = Db::open(&home.join("tonebridge.db")).await?;
     let workers = tb_jobs::workers::find_all().await;
     let jobs = Jobs::open(db.clone(), home, workers, Arc::new(Registrar)).await?;
-    Ok(Ctx { inner: Arc::new(Inner { home: home.to_owned(), settings, db, jobs }), actor })
+    let inner = Inner {
+        home: home.to_owned(),
+        sources,
+        settings,
+        db,
+        jobs,
+        home_size: HomeSize::default(),
+        held_lengths: HeldLengths::default(),
+    };
+    Ok(Ctx { inner: Arc::new(inner), actor })
 }
 
 impl Ctx {
@@ -72,10 +86,44 @@ impl Ctx {
         &self.inner.home
     }
 
-    /// The settings in force.
+    /// The settings in force now.
     #[must_use]
-    pub fn settings(&self) -> &Settings {
-        &self.inner.settings
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.inner.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the settings again after a change.
+    ///
+    /// # Errors
+    /// A setting that cannot be accepted; those in force stay.
+    pub(crate) fn reload_settings(&self) -> Result<(), ApiError> {
+        let settings = Arc::new(self.inner.sources.read()?);
+        *self.inner.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+        Ok(())
+    }
+
+    /// A secret by its name among the settings, for the one place that uses it. Blocks while a keyring is asked.
+    ///
+    /// # Errors
+    /// A keyring that does not give it.
+    pub fn secret(&self, name: &str) -> Result<Option<Secret>, ApiError> {
+        let given = match self.settings().secret(name) {
+            Some(given) => Some(given.clone()),
+            None => self.inner.sources.secrets.in_keyring(name)?,
+        };
+        Ok(given)
+    }
+
+    pub(crate) fn sources(&self) -> &Sources {
+        &self.inner.sources
+    }
+
+    pub(crate) fn home_size(&self) -> &HomeSize {
+        &self.inner.home_size
+    }
+
+    pub(crate) fn held_lengths(&self) -> &HeldLengths {
+        &self.inner.held_lengths
     }
 
     /// The queue, its workers and the event stream.

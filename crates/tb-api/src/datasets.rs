@@ -1,4 +1,9 @@
-//! Datasets: preview, import as a frozen version, problems, and the token view.
+//! Datasets: preview, import as a frozen version, problems, and the token view. Rows, figures and deletion are in `datasets/`.
+
+pub(crate) mod lengths;
+pub(crate) mod remove;
+pub(crate) mod rows;
+pub(crate) mod stats;
 
 use std::path::PathBuf;
 
@@ -307,18 +312,20 @@ pub(crate) fn split_file(dataset: &Dataset, name: SplitName) -> Result<PathBuf, 
 pub(crate) async fn problems(ctx: &Ctx, args: Problems) -> Result<Vec<RowProblem>, ApiError> {
     let dataset = found::dataset(ctx.db(), &args.id).await?;
     blocking(move || {
-        let path = PathBuf::from(dataset.file_path).join(frozen::PROBLEMS);
-        let unreadable = |e: &dyn std::fmt::Display| {
-            ApiError::new(ErrorCode::DataInvalid, format!("{} cannot be read: {e}.", path.display()))
-        };
-        let text = std::fs::read_to_string(&path).map_err(|e| unreadable(&e))?;
-        text.lines()
-            .skip(args.offset as usize)
-            .take(args.limit as usize)
-            .map(|line| serde_json::from_str(line).map_err(|e| unreadable(&e)))
-            .collect()
+        let all = read_problems(&dataset)?;
+        Ok(all.into_iter().skip(args.offset as usize).take(args.limit as usize).collect())
     })
     .await
+}
+
+/// The rows that an import left out.
+///
+/// # Errors
+/// A file that cannot be read.
+fn read_problems(dataset: &Dataset) -> Result<Vec<RowProblem>, ApiError> {
+    let path = PathBuf::from(&dataset.file_path).join(frozen::PROBLEMS);
+    let text = std::fs::read_to_string(&path).map_err(|e| lengths::unreadable(&path, &e))?;
+    text.lines().map(|line| serde_json::from_str(line).map_err(|e| lengths::unreadable(&path, &e))).collect()
 }
 
 pub(crate) async fn tokens(ctx: &Ctx, args: TokensOf) -> Result<Vec<TokenView>, ApiError> {

@@ -1,4 +1,8 @@
-//! Jobs: list, show, control, and their curves.
+//! Jobs: list, show, control, and their curves. Their page, their log and the line that repeats them are in `jobs/`.
+
+pub(crate) mod command_line;
+pub(crate) mod log;
+pub(crate) mod page;
 
 use std::str::FromStr;
 

@@ -2,10 +2,12 @@
 //! Here are permissions, checks, transactions and the audit log; rows live in tb-db, processes in tb-jobs.
 
 mod access;
+mod bases;
 pub mod commands;
 mod ctx;
 mod datasets;
 mod doctor;
+mod estimate;
 pub mod evaluation;
 mod found;
 mod jobs;
@@ -14,16 +16,32 @@ mod on_done;
 pub mod oneshot;
 mod reports;
 mod sample;
+mod secrets;
 mod settings;
+mod status;
 mod training;
 
 pub use access::Actor;
+pub use bases::{BaseModel, BaseSource, InspectBase};
 pub use ctx::{Ctx, open};
-pub use datasets::{ImportData, PreviewData, TokensOf};
+pub use datasets::{
+    ImportData, PreviewData, TokensOf,
+    remove::DatasetDeleted,
+    rows::{DataRows, RowsOf},
+    stats::{DataStats, StatsOf},
+};
 pub use doctor::{Check, CheckState, DoctorReport};
+pub use estimate::JobEstimate;
 pub use evaluation::StartEval;
-pub use jobs::{ById, EventsAfter, JobCurves, ListJobs, MetricsOf, MoveJob};
+pub use jobs::{
+    ById, EventsAfter, JobCurves, ListJobs, MetricsOf, MoveJob,
+    log::{LogOf, LogPiece},
+    page::JobPage,
+};
 pub use models::{ListModels, ModelPage};
 pub use reports::{ChartFiles, WriteChart};
-pub use sample::{BaselineReport, SAMPLE_SEED, SampleInstalled, pretrain_task, sample_recipe};
+pub use sample::{BaselineReport, SAMPLE_SEED, SampleInstalled, StartSample, pretrain_task, sample_recipe};
+pub use secrets::{ClearSecret, SecretState, SetSecret, Vault};
+pub use settings::{Origin, SetSettings};
+pub use status::{StatusView, StorageItem};
 pub use training::StartJob;

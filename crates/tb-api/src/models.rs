@@ -3,9 +3,12 @@
 use serde::{Deserialize, Serialize};
 use tb_core::{
     ApiError,
+    dataset::Dataset,
     eval::Evaluation,
     ids::ModelId,
+    job::Job,
     model::{Model, ModelAction, ModelStatus},
+    run_folder::FileHash,
 };
 use tb_db::{Page, evaluations::EvaluationFilter, models::ModelFilter};
 use ts_rs::TS;
@@ -31,6 +34,12 @@ pub struct ModelPage {
     pub evaluations: Vec<Evaluation>,
     /// Its card, in Markdown.
     pub card: String,
+    /// Its files with sizes and hashes, relative to the run folder.
+    pub files: Vec<FileHash>,
+    /// The job that made it.
+    pub job: Option<Job>,
+    /// The dataset that it learnt from.
+    pub dataset: Option<Dataset>,
 }
 
 pub(crate) async fn list(ctx: &Ctx, args: ListModels) -> Result<Vec<Model>, ApiError> {
@@ -43,8 +52,16 @@ pub(crate) async fn get(ctx: &Ctx, args: ById) -> Result<ModelPage, ApiError> {
     let model = found::model(ctx.db(), &id).await?;
     let filter = EvaluationFilter { model_id: Some(id), ..EvaluationFilter::default() };
     let evaluations = tb_db::evaluations::list(ctx.db(), &filter, &Page::first(100)).await?;
-    let card = reports::card(ctx, &model, &evaluations).await?;
-    Ok(ModelPage { model, evaluations, card })
+    let job = match &model.training_job_id {
+        Some(id) => tb_db::jobs::get(ctx.db(), id).await?,
+        None => None,
+    };
+    let dataset = match &model.lineage.dataset_id {
+        Some(id) => tb_db::datasets::get(ctx.db(), id).await?,
+        None => None,
+    };
+    let card = reports::card(&model, job.as_ref(), dataset.as_ref(), &evaluations);
+    Ok(ModelPage { evaluations, card, files: model.files.clone(), job, dataset, model })
 }
 
 pub(crate) async fn stage(ctx: &Ctx, args: ById) -> Result<Model, ApiError> {

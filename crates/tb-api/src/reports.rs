@@ -92,15 +92,7 @@ pub(crate) async fn chart(ctx: &Ctx, args: WriteChart) -> Result<ChartFiles, Api
 }
 
 /// The card of a version, in Markdown, from what the registry knows of it.
-pub(crate) async fn card(ctx: &Ctx, model: &Model, evaluations: &[Evaluation]) -> Result<String, ApiError> {
-    let job = match &model.training_job_id {
-        Some(id) => tb_db::jobs::get(ctx.db(), id).await?,
-        None => None,
-    };
-    let dataset = match &model.lineage.dataset_id {
-        Some(id) => tb_db::datasets::get(ctx.db(), id).await?,
-        None => None,
-    };
+pub(crate) fn card(model: &Model, job: Option<&Job>, dataset: Option<&Dataset>, evaluations: &[Evaluation]) -> String {
     let base = Path::new(&model.base_model).file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     let number = |name: &str| model.metrics.get(name).and_then(Value::as_f64);
     let card = ModelCard {
@@ -113,9 +105,9 @@ pub(crate) async fn card(ctx: &Ctx, model: &Model, evaluations: &[Evaluation]) -
             licence: String::new(),
             parameters: number("total_parameters").map_or(0, |n| n as u64),
         },
-        adapter: job.as_ref().map(|job| adapter(job, model)),
-        data: dataset.iter().flat_map(data).collect(),
-        hyperparameters: job.as_ref().map(hyperparameters).unwrap_or_default(),
+        adapter: job.map(|job| adapter(job, model)),
+        data: dataset.map(data).unwrap_or_default(),
+        hyperparameters: job.map(hyperparameters).unwrap_or_default(),
         evaluation: evaluations.first().map(evaluation),
         known_errors: Vec::new(),
         limits: Vec::new(),
@@ -124,14 +116,14 @@ pub(crate) async fn card(ctx: &Ctx, model: &Model, evaluations: &[Evaluation]) -
             parent_version: model.lineage.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
             code_version: model.lineage.code_version.clone(),
             seed: model.lineage.seed,
-            device: job.as_ref().and_then(|j| j.device.clone()).unwrap_or_default(),
+            device: job.and_then(|j| j.device.clone()).unwrap_or_default(),
             made_at: String::new(),
             steps: model.lineage.step,
             training_s: number("train_runtime_s").unwrap_or(0.0),
         },
         loss_chart: String::new(),
     };
-    Ok(card.markdown())
+    card.markdown()
 }
 
 fn adapter(job: &Job, model: &Model) -> Adapter {

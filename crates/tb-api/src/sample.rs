@@ -11,6 +11,7 @@ use tb_core::{
     ApiError, ErrorCode,
     dataset::{Dataset, DatasetType, Row, SplitName},
     eval::MetricValue,
+    job::Job,
     recipe::{Hyperparameters, Method},
     run_folder::{DataSource, ModelSource, TrainTask},
 };
@@ -22,11 +23,11 @@ use tb_stats::{
 use ts_rs::TS;
 
 use crate::{
-    ById, Ctx, ImportData,
+    ById, Ctx, ImportData, StartJob,
     commands::Nothing,
     ctx::blocking,
     datasets::{self, split_file},
-    found,
+    found, training,
 };
 
 /// The name under which the sample's dataset is kept.
@@ -146,6 +147,15 @@ fn unwritable(path: &Path, error: &std::io::Error) -> ApiError {
     ApiError::new(ErrorCode::Unavailable, format!("{} cannot be written: {error}.", path.display()))
 }
 
+/// Arguments of `sample_start`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, TS)]
+#[serde(deny_unknown_fields, default)]
+pub struct StartSample {
+    /// Hyperparameters that differ from the demo's, by name; text or the value itself.
+    #[ts(type = "Record<string, unknown>")]
+    pub hyperparameters: Map<String, Value>,
+}
+
 /// Where the sample is.
 #[derive(Clone, Debug, Serialize, Deserialize, TS)]
 pub struct SampleInstalled {
@@ -184,6 +194,28 @@ pub(crate) async fn install(ctx: &Ctx, _: Nothing) -> Result<SampleInstalled, Ap
         }
     };
     Ok(SampleInstalled { dataset, base_model })
+}
+
+/// Installs the sample and puts the demo's run into the queue.
+pub(crate) async fn start(ctx: &Ctx, args: StartSample) -> Result<Job, ApiError> {
+    let sample = install(ctx, Nothing {}).await?;
+    let mut hyperparameters = sample_recipe();
+    hyperparameters.extend(args.hyperparameters);
+    let form = StartJob {
+        name: Some("tone-demo".into()),
+        method: Some(Method::Sft),
+        model_type: Some("tone_adjustment".into()),
+        base_model: Some(PathBuf::from(sample.base_model)),
+        adapter: None,
+        model_id: None,
+        dataset_id: Some(sample.dataset.id),
+        data: None,
+        eval_data: None,
+        mapping: None,
+        hyperparameters,
+        device: None,
+    };
+    training::start(ctx, form).await
 }
 
 /// One hash over the committed files: another version of the program with another sample makes another dataset version.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tb_core::{
     ApiError, ErrorCode,
-    dataset::{ColumnMapping, SplitName},
+    dataset::{ColumnMapping, Dataset, SplitName},
     ids::{DatasetId, ModelId},
     job::{Job, JobKind},
     recipe::{BadHyperparameter, Hyperparameters, Method},
@@ -18,7 +18,7 @@ use ts_rs::TS;
 use crate::{Ctx, datasets, found};
 
 /// Arguments of `job_start`.
-#[derive(Clone, Debug, Serialize, Deserialize, TS)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
 #[serde(deny_unknown_fields)]
 pub struct StartJob {
     /// A name for people; it also names the model. The data's name if none.
@@ -60,7 +60,21 @@ pub struct StartJob {
     pub device: Option<String>,
 }
 
-pub(crate) async fn start(ctx: &Ctx, args: StartJob) -> Result<Job, ApiError> {
+/// A form with everything looked up and checked: what a run would be.
+pub(crate) struct Resolved {
+    /// The task of the run folder.
+    pub task: TrainTask,
+    /// A name for people.
+    pub name: String,
+    /// The frozen dataset that the rows come from.
+    pub dataset: Option<Dataset>,
+}
+
+/// Looks up and checks what a form names.
+///
+/// # Errors
+/// What is missing, double, out of range or not there; nothing is started then.
+pub(crate) async fn resolve(ctx: &Ctx, args: &StartJob) -> Result<Resolved, ApiError> {
     let hyperparameters = hyperparameters(ctx, &args.hyperparameters)?;
     let method = args.method.unwrap_or(Method::Sft);
     let (base, adapter) = match &args.model_id {
@@ -75,7 +89,7 @@ pub(crate) async fn start(ctx: &Ctx, args: StartJob) -> Result<Job, ApiError> {
         Some(path) => ModelSource { adapter: Some(folder(&path, "adapter_config.json")?), ..model },
         None => model,
     };
-    let (data, eval_data, data_name) = match (&args.dataset_id, &args.data) {
+    let (data, eval_data, data_name, dataset) = match (&args.dataset_id, &args.data) {
         (Some(_), Some(_)) => {
             return Err(ApiError::new(
                 ErrorCode::InvalidArgument,
@@ -86,7 +100,7 @@ pub(crate) async fn start(ctx: &Ctx, args: StartJob) -> Result<Job, ApiError> {
             let dataset = found::dataset(ctx.db(), id).await?;
             let source = |name| Some(DataSource { path: datasets::split_file(&dataset, name).ok()?, mapping: None });
             let train = DataSource { path: datasets::split_file(&dataset, SplitName::Train)?, mapping: None };
-            (train, source(SplitName::Validation), dataset.name.clone())
+            (train, source(SplitName::Validation), dataset.name.clone(), Some(dataset))
         }
         (None, Some(path)) => {
             let source = |path: &Path| -> Result<DataSource, ApiError> {
@@ -94,28 +108,27 @@ pub(crate) async fn start(ctx: &Ctx, args: StartJob) -> Result<Job, ApiError> {
             };
             let eval = args.eval_data.as_deref().map(source).transpose()?;
             let stem = path.file_stem().map_or_else(|| "data".into(), |s| s.to_string_lossy().into_owned());
-            (source(path)?, eval, stem)
+            (source(path)?, eval, stem, None)
         }
         (None, None) => return Err(missing("data", "--data FILE")),
     };
-    let task = Task::Train(Box::new(TrainTask {
-        method,
-        model: model.clone(),
-        data,
-        eval_data,
-        hyperparameters: hyperparameters.clone(),
-    }));
+    let task = TrainTask { method, model, data, eval_data, hyperparameters };
+    Ok(Resolved { task, name: args.name.clone().unwrap_or(data_name), dataset })
+}
+
+pub(crate) async fn start(ctx: &Ctx, args: StartJob) -> Result<Job, ApiError> {
+    let Resolved { task, name, .. } = resolve(ctx, &args).await?;
     Ok(ctx
         .jobs()
         .submit(NewJob {
-            name: args.name.unwrap_or(data_name),
+            name,
             kind: JobKind::Train,
             model_type: args.model_type.unwrap_or_else(|| "tone_adjustment".into()),
-            base_model: model.base.to_string_lossy().into_owned(),
+            base_model: task.model.base.to_string_lossy().into_owned(),
             dataset_id: args.dataset_id,
             model_id: args.model_id,
-            hyperparameters,
-            task,
+            hyperparameters: task.hyperparameters.clone(),
+            task: Task::Train(Box::new(task)),
             device: args.device,
         })
         .await?)

@@ -45,18 +45,22 @@ pub enum Task {
     Export(Export),
     /// Check this installation
     Doctor,
-    /// Datasets: preview, import, list, get, problems, tokens
+    /// Datasets: preview, import, list, get, rows, stats, problems, tokens, delete
     Data(Words),
-    /// Jobs: list, get, start, pause, resume, stop, move, metrics, chart
+    /// Base models: list, inspect
+    Base(Words),
+    /// Jobs: estimate, start, list, get, page, log, pause, resume, stop, move, metrics, chart
     Job(Words),
     /// Models: list, get, stage, archive, restore
     Model(Words),
     /// Evaluations: start, list
     Eval(Words),
-    /// The built-in sample: install, baselines
+    /// The built-in sample: install, start, baselines
     Sample(Words),
-    /// Settings: get, fields, devices
+    /// Settings: get, set, fields, devices, status, storage
     Settings(Words),
+    /// Keys and tokens: set, clear; the value is read from standard input
+    Secret(Words),
     /// The event stream: after
     Events(Words),
 }
@@ -288,6 +292,9 @@ mod tests {
             "tonebridge evaluate --model m --data d --metrics chrf,bleu --json",
             "tonebridge export --model m --adapter a --format merged --out o",
             "tonebridge data import f.csv --name x",
+            "tonebridge base list",
+            "tonebridge settings set lora_r=16",
+            "tonebridge secret set huggingface_token",
             "tonebridge doctor",
         ] {
             Args::try_parse_from(line.split(' ')).unwrap_or_else(|e| panic!("{line}: {e}"));

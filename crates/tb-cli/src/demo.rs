@@ -36,17 +36,9 @@ pub async fn run(ctx: &Ctx, args: &Demo, output: &Output) -> Result<(), ApiError
     ));
 
     output.say("2/5  Fine-tune the base model with LoRA");
-    let mut hyperparameters = tb_api::sample_recipe();
-    hyperparameters.extend(changes(&args.set)?);
-    let start = json!({
-        "name": "tone-demo",
-        "base_model": sample.base_model,
-        "dataset_id": dataset.id,
-        "model_type": "tone_adjustment",
-        "hyperparameters": hyperparameters,
-    });
+    let start = json!({ "hyperparameters": changes(&args.set)? });
     let seq = ctx.last_seq().await?;
-    let job: Job = call(ctx, "job_start", start).await?;
+    let job: Job = call(ctx, "sample_start", start).await?;
     let job = follow(ctx, &job, seq, "training", output).await?;
     let model_id = registered(ctx, &job)
         .await?

@@ -67,11 +67,13 @@ async fn run(args: &Args, output: &Output) -> Result<(), ApiError> {
         Task::Export(export) => export::run(&ctx, export, output).await,
         Task::Doctor => table::doctor(&ctx, output).await,
         Task::Data(words) => table::run(&ctx, "data", &words.words, output).await,
+        Task::Base(words) => table::run(&ctx, "base", &words.words, output).await,
         Task::Job(words) => table::run(&ctx, "job", &words.words, output).await,
         Task::Model(words) => table::run(&ctx, "model", &words.words, output).await,
         Task::Eval(words) => table::run(&ctx, "eval", &words.words, output).await,
         Task::Sample(words) => table::run(&ctx, "sample", &words.words, output).await,
         Task::Settings(words) => table::run(&ctx, "settings", &words.words, output).await,
+        Task::Secret(words) => table::run(&ctx, "secret", &words.words, output).await,
         Task::Events(words) => table::run(&ctx, "events", &words.words, output).await,
     }
 }

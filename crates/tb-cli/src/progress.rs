@@ -92,6 +92,7 @@ impl<'a> Progress<'a> {
             | RunEventBody::Checkpoint { .. }
             | RunEventBody::CheckpointDeleted { .. }
             | RunEventBody::Generated { .. }
+            | RunEventBody::Sample(_)
             | RunEventBody::Paused { .. }
             | RunEventBody::Evaluated(_)
             | RunEventBody::Done(_)

@@ -23,25 +23,16 @@ pub async fn run(ctx: &Ctx, noun: &str, words: &[String], output: &Output) -> Re
         output.say(&help(noun));
         return Err(ApiError::new(ErrorCode::InvalidArgument, format!("`tonebridge {noun}` needs a verb.")));
     };
-    let name = match (noun, *verb) {
-        ("settings", "fields") => "training_fields".to_owned(),
-        ("settings", "devices") => "devices".to_owned(),
-        _ => format!("{noun}_{}", verb.replace('-', "_")),
+    let name = command_name(noun, verb);
+    let arguments = match name.as_str() {
+        "job_start" | "job_estimate" | "sample_start" => form(arguments(&name, rest)?)?,
+        "settings_set" => settings(rest)?,
+        "secret_set" => secret(arguments(&name, rest)?, &mut std::io::stdin().lock())?,
+        _ => arguments(&name, rest)?,
     };
-    let mut arguments = arguments(&name, rest)?;
-    if name == "job_start"
-        && let Some(sets) = arguments.remove("set")
-    {
-        let sets: Vec<String> = match sets {
-            Value::Array(items) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-            Value::String(one) => vec![one],
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
-        };
-        arguments.insert("hyperparameters".into(), Value::Object(crate::train::changes(&sets)?));
-    }
     ctx.settle().await?;
     let result = dispatch(ctx, &name, Value::Object(arguments)).await?;
-    if matches!(name.as_str(), "job_start" | "job_resume" | "eval_start") {
+    if matches!(name.as_str(), "job_start" | "job_resume" | "sample_start" | "eval_start") {
         ctx.settle().await?;
     }
     output.result(&result, &shown(&result));
@@ -73,20 +64,98 @@ pub async fn doctor(ctx: &Ctx, output: &Output) -> Result<(), ApiError> {
     }
 }
 
+/// Commands whose names do not begin with the noun under which they are found.
+const ELSEWHERE: [(&str, &str, &str); 4] = [
+    ("settings", "fields", "training_fields"),
+    ("settings", "devices", "devices"),
+    ("settings", "status", "status"),
+    ("settings", "storage", "storage"),
+];
+
+/// The command of a noun and a verb.
+fn command_name(noun: &str, verb: &str) -> String {
+    let found = ELSEWHERE.iter().find(|(n, v, _)| (*n, *v) == (noun, verb));
+    found.map_or_else(|| format!("{noun}_{}", verb.replace('-', "_")), |(_, _, name)| (*name).to_owned())
+}
+
+/// The verb of a command under a noun, if it is found there.
+fn verb_of(noun: &str, command: &str) -> Option<String> {
+    match ELSEWHERE.iter().find(|(_, _, name)| *name == command) {
+        Some((n, verb, _)) => (*n == noun).then(|| (*verb).to_owned()),
+        None => command.strip_prefix(noun)?.strip_prefix('_').map(|verb| verb.replace('_', "-")),
+    }
+}
+
 fn help(noun: &str) -> String {
     let mut text = format!("usage: tonebridge {noun} VERB [ID or PATH] [--name value]...\n\n");
-    for command in COMMANDS.iter().filter(|c| c.name.starts_with(&format!("{noun}_"))) {
-        let verb = command.name.trim_start_matches(noun).trim_start_matches('_').replace('_', "-");
-        text += &format!("  {verb:<16}{}\n", command.help.trim());
+    for command in COMMANDS {
+        if let Some(verb) = verb_of(noun, command.name) {
+            text += &format!("  {verb:<16}{}\n", command.help.trim());
+        }
     }
     text
+}
+
+/// A training form: `--spec FILE` is its beginning, every other option goes over it, and `--set key=value` over its hyperparameters.
+fn form(mut given: Map<String, Value>) -> Result<Map<String, Value>, ApiError> {
+    let refuse = |why: String| ApiError::new(ErrorCode::InvalidArgument, format!("No run was started: {why}."));
+    let sets: Vec<String> = match given.remove("set") {
+        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Some(Value::String(one)) => vec![one],
+        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) | None => Vec::new(),
+    };
+    let mut form = match given.remove("spec") {
+        None => Map::new(),
+        Some(path) => {
+            let path = path.as_str().map(str::to_owned).unwrap_or_else(|| path.to_string());
+            let text = std::fs::read_to_string(&path).map_err(|e| refuse(format!("{path} cannot be read: {e}")))?;
+            serde_json::from_str(&text).map_err(|e| refuse(format!("{path} is no spec file: {e}")))?
+        }
+    };
+    form.extend(given);
+    let changes = crate::train::changes(&sets)?;
+    if !changes.is_empty() {
+        match form.entry("hyperparameters").or_insert_with(|| Value::Object(Map::new())) {
+            Value::Object(all) => all.extend(changes),
+            other => *other = Value::Object(changes),
+        }
+    }
+    Ok(form)
+}
+
+/// `name=value …` as the changes of `settings_set`; `name=` goes back to the default.
+fn settings(words: &[&str]) -> Result<Map<String, Value>, ApiError> {
+    let mut changes = Map::new();
+    for word in words {
+        let (name, value) = crate::home::key_value(word)?;
+        changes.insert(name, if value.is_empty() { Value::Null } else { Value::String(value) });
+    }
+    Ok(Map::from_iter([("changes".to_owned(), Value::Object(changes))]))
+}
+
+/// The secret itself is read from standard input: an argument could be seen by every user of the machine.
+fn secret(mut given: Map<String, Value>, input: &mut dyn std::io::BufRead) -> Result<Map<String, Value>, ApiError> {
+    if given.contains_key("value") {
+        return Err(ApiError::new(
+            ErrorCode::InvalidArgument,
+            "Nothing was changed: a secret on the command line can be seen by others.",
+        )
+        .hint("Leave --value out and give the secret on standard input."));
+    }
+    let mut line = String::new();
+    input.read_line(&mut line).map_err(|e| {
+        ApiError::new(ErrorCode::InvalidArgument, format!("Nothing was changed: standard input cannot be read: {e}."))
+    })?;
+    given.insert("value".into(), Value::String(line.trim().to_owned()));
+    Ok(given)
 }
 
 /// Words as the command's arguments: the first bare word is its id, path or repository; `--name value` is any other.
 /// A value that is JSON is taken as JSON, everything else as text; a name given twice makes a list.
 fn arguments(name: &str, words: &[&str]) -> Result<Map<String, Value>, ApiError> {
     let bare = match name {
-        "data_preview" | "data_import" => "path",
+        "data_preview" | "data_import" | "base_inspect" => "path",
+        "secret_set" | "secret_clear" => "name",
         "events_after" => "seq",
         _ => "id",
     };
@@ -106,7 +175,9 @@ fn arguments(name: &str, words: &[&str]) -> Result<Map<String, Value>, ApiError>
         let value = match key.as_str() {
             // A name or a path that looks like a number is still text.
             "id" | "path" | "test_path" | "name" | "description" | "repo" | "revision" | "set" | "base_model"
-            | "data" | "eval_data" | "adapter" | "model" | "dataset_id" | "model_id" => Value::String(text),
+            | "data" | "eval_data" | "adapter" | "model" | "dataset_id" | "model_id" | "spec" | "value" => {
+                Value::String(text)
+            }
             _ => serde_json::from_str(&text).unwrap_or(Value::String(text)),
         };
         match map.get_mut(&key) {
@@ -185,6 +256,44 @@ mod tests {
         assert!(arguments("job_get", &["--id"]).is_err());
         let map = arguments("job_start", &["--set", "a=1", "--set", "b=2"]).unwrap();
         assert_eq!(map["set"], json!(["a=1", "b=2"]));
+    }
+
+    #[test]
+    fn every_command_is_found_under_a_noun() {
+        use clap::CommandFactory;
+        let program = crate::args::Args::command();
+        let nouns: Vec<&str> = program.get_subcommands().map(clap::Command::get_name).collect();
+        for command in COMMANDS.iter().filter(|c| c.name != "doctor") {
+            let found = nouns.iter().find_map(|noun| Some((*noun, verb_of(noun, command.name)?)));
+            let (noun, verb) = found.unwrap_or_else(|| panic!("{} cannot be reached", command.name));
+            assert_eq!(command_name(noun, &verb), command.name);
+        }
+    }
+
+    #[test]
+    fn a_spec_file_is_the_beginning_of_a_form() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spec.json");
+        std::fs::write(&path, r#"{"name": "a", "base_model": "/m", "hyperparameters": {"lora_r": 4, "seed": 1}}"#)
+            .unwrap();
+        let words = ["--spec", path.to_str().unwrap(), "--name", "b", "--set", "seed=2"];
+        let form = form(arguments("job_start", &words).unwrap()).unwrap();
+        assert_eq!(
+            Value::Object(form),
+            json!({"name": "b", "base_model": "/m", "hyperparameters": {"lora_r": 4, "seed": "2"}})
+        );
+        assert!(super::form(arguments("job_start", &["--spec", "/nowhere.json"]).unwrap()).is_err());
+    }
+
+    #[test]
+    fn settings_are_pairs_and_a_secret_never_stands_on_the_command_line() {
+        let changes = settings(&["lora_r=16", "offline="]).unwrap();
+        assert_eq!(Value::Object(changes), json!({"changes": {"lora_r": "16", "offline": null}}));
+        let mut input = std::io::Cursor::new(b"hf_abc\n".to_vec());
+        let given = secret(arguments("secret_set", &["huggingface_token"]).unwrap(), &mut input).unwrap();
+        assert_eq!(Value::Object(given), json!({"name": "huggingface_token", "value": "hf_abc"}));
+        let error = secret(arguments("secret_set", &["x", "--value", "canary"]).unwrap(), &mut input).unwrap_err();
+        assert!(!error.to_string().contains("canary"), "{error}");
     }
 
     #[test]

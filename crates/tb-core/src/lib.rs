@@ -1,13 +1,16 @@
 //! Every domain type, state machine, event and error code of ToneBridge. No I/O, no clock, no async.
 
+pub mod adapter;
 pub mod audit;
 pub mod dataset;
+pub mod decoder_config;
 pub mod deploy;
 pub mod error;
 pub mod eval;
 pub mod event;
 pub mod experiment;
 pub mod feedback;
+pub mod footprint;
 pub mod ids;
 pub mod job;
 pub mod model;

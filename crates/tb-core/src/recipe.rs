@@ -136,6 +136,8 @@ pub struct Hyperparameters {
     pub load_best_model_at_end: bool,
     /// Evaluation on held-out rows every so many steps; 0 evaluates at the end of each epoch.
     pub eval_steps: u32,
+    /// Held-out rows that the model rewrites before the first step and at each evaluation, to be looked at; 0 for none.
+    pub eval_samples: u32,
     /// Stop after so many evaluations without a better loss; 0 never stops early.
     pub early_stopping_patience: u32,
     /// By how much the evaluation loss must fall to count as better.
@@ -180,6 +182,7 @@ impl Default for Hyperparameters {
             save_total_limit: 3,
             load_best_model_at_end: false,
             eval_steps: 0,
+            eval_samples: 4,
             early_stopping_patience: 0,
             early_stopping_threshold: 0.0,
             num_threads: 0,

@@ -362,6 +362,8 @@ pub enum RunEventBody {
         /// Why it ended: `eos`, `length` or `stopped`.
         finish: String,
     },
+    /// What the model writes for a held-out row at this point of the training.
+    Sample(Sample),
     /// Something the user should know while the run goes on.
     Note {
         /// How much it matters.
@@ -491,6 +493,22 @@ pub struct EvalPoint {
     pub mean_token_accuracy: Option<f64>,
     /// Whether it is the lowest so far.
     pub is_best: bool,
+}
+
+/// A held-out row as the model rewrites it at one point of its training, by greedy decoding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Sample {
+    /// After this step; 0 before the first.
+    #[ts(type = "number")]
+    pub step: u64,
+    /// Index of the row in the held-out file, from 0; the same rows at every step.
+    pub index: u32,
+    /// What the model was given.
+    pub prompt: String,
+    /// What was wanted.
+    pub reference: String,
+    /// What it wrote.
+    pub output: String,
 }
 
 /// How a run ended.

@@ -9,10 +9,39 @@ use ts_rs::TS;
 
 use crate::recipe::{Dtype, Hyperparameters, TargetModules};
 
-/// A secret: never printed, never sent to a window, never stored outside settings.toml or the environment.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+/// A secret: never printed, never sent to a window, never stored outside the system's keyring, a file that only its owner reads, or
+/// the environment.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
+
+/// Reads a text, and a number as its text: no error quotes what was given.
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl serde::de::Visitor<'_> for Text {
+            type Value = Secret;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Secret, E> {
+                Ok(Secret(text.to_owned()))
+            }
+            fn visit_bool<E>(self, value: bool) -> Result<Secret, E> {
+                Ok(Secret(value.to_string()))
+            }
+            fn visit_i64<E>(self, value: i64) -> Result<Secret, E> {
+                Ok(Secret(value.to_string()))
+            }
+            fn visit_u64<E>(self, value: u64) -> Result<Secret, E> {
+                Ok(Secret(value.to_string()))
+            }
+            fn visit_f64<E>(self, value: f64) -> Result<Secret, E> {
+                Ok(Secret(value.to_string()))
+            }
+        }
+        deserializer.deserialize_any(Text)
+    }
+}
 
 impl Secret {
     /// The secret itself, for the one place that uses it.
@@ -192,13 +221,15 @@ pub enum BadSetting {
 }
 
 impl Settings {
-    /// Merges the four sources. `file` is the path and text of settings.toml, `environment` all variables of the process
-    /// (others than ours are passed over), `overrides` pairs from the command line.
+    /// Merges the sources, the later over the earlier. `file` is the path and text of settings.toml, `secrets` names and values
+    /// from the file of secrets, `environment` all variables of the process (others than ours are passed over), `overrides` pairs
+    /// from the command line.
     ///
     /// # Errors
     /// The first name or value that cannot be accepted, with where it stands.
     pub fn load(
         file: Option<(&str, &str)>,
+        secrets: &[(String, String)],
         environment: impl IntoIterator<Item = (String, String)>,
         overrides: &[(String, String)],
     ) -> Result<Self, BadSetting> {
@@ -206,12 +237,11 @@ impl Settings {
         if let Some((path, text)) = file {
             settings.merge_file(path, text)?;
         }
+        for (name, text) in secrets {
+            settings.set("secrets", name, name, text)?;
+        }
         for (name, text) in environment {
-            let key = ALIASES.iter().find(|(alias, _)| *alias == name).map_or_else(
-                || Self::names().into_iter().find(|key| key.to_uppercase() == name),
-                |(_, key)| Some((*key).to_owned()),
-            );
-            if let Some(key) = key.filter(|_| !text.is_empty()) {
+            if let Some(key) = Self::named_by(&name).filter(|_| !text.is_empty()) {
                 settings.set("environment", &key, &name, &text)?;
             }
         }
@@ -227,6 +257,35 @@ impl Settings {
         match serde_json::to_value(Self::default()) {
             Ok(serde_json::Value::Object(map)) => map.keys().cloned().collect(),
             Ok(_) | Err(_) => Vec::new(),
+        }
+    }
+
+    /// The setting that a variable of the environment sets, if it is one of ours.
+    #[must_use]
+    pub fn named_by(variable: &str) -> Option<String> {
+        match ALIASES.iter().find(|(alias, _)| *alias == variable) {
+            Some((_, key)) => Some((*key).to_owned()),
+            None => Self::names().into_iter().find(|key| key.to_uppercase() == variable),
+        }
+    }
+
+    /// Whether the setting of this name is a secret.
+    #[must_use]
+    pub fn is_secret(name: &str) -> bool {
+        ["_key", "_token", "_password"].iter().any(|end| name.ends_with(end))
+    }
+
+    /// The secret of this name, if it is set and there is one of the name.
+    #[must_use]
+    pub fn secret(&self, name: &str) -> Option<&Secret> {
+        match name {
+            "postgres_password" => self.postgres_password.as_ref(),
+            "wandb_api_key" => self.wandb_api_key.as_ref(),
+            "openai_api_key" => self.openai_api_key.as_ref(),
+            "anthropic_api_key" => self.anthropic_api_key.as_ref(),
+            "google_api_key" => self.google_api_key.as_ref(),
+            "huggingface_token" => self.huggingface_token.as_ref(),
+            _ => None,
         }
     }
 
@@ -251,7 +310,7 @@ impl Settings {
         let parsed = Config::builder()
             .add_source(config::File::from_str(text, FileFormat::Toml))
             .build()
-            .map_err(|e| BadSetting::NotToml { origin: path.to_owned(), reason: e.to_string() })?;
+            .map_err(|e| BadSetting::NotToml { origin: path.to_owned(), reason: without_quotes(&e.to_string()) })?;
         let table: std::collections::BTreeMap<String, config::Value> = parsed
             .try_deserialize()
             .map_err(|e| BadSetting::NotToml { origin: path.to_owned(), reason: e.to_string() })?;
@@ -277,7 +336,7 @@ impl Settings {
                 .unwrap_or_default();
             return Err(BadSetting::Unknown { origin: origin.to_owned(), name: shown.to_owned(), nearest });
         }
-        let secret = name.ends_with("_key") || name.ends_with("_token") || name.ends_with("_password");
+        let secret = Self::is_secret(name);
         let refuse = |reason: String| BadSetting::BadValue {
             origin: origin.to_owned(),
             name: shown.to_owned(),
@@ -356,6 +415,12 @@ impl Settings {
     }
 }
 
+/// A parser's message without the lines that quote the file: one of them may hold a secret.
+fn without_quotes(message: &str) -> String {
+    let lines: Vec<&str> = message.lines().map(str::trim).filter(|l| !l.is_empty() && !l.contains('|')).collect();
+    lines.join(": ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -369,6 +434,7 @@ mod tests {
         let file = Some(("settings.toml", "default_batch_size = 4\nlora_r = 16\nlora_target_modules = [\"q_proj\"]"));
         let all = Settings::load(
             file,
+            &[],
             env(&[("DEFAULT_BATCH_SIZE", "2"), ("PATH", "/bin"), ("FP16_TRAINING", "false")]),
             &env(&[("lora_alpha", "64")]),
         )
@@ -380,21 +446,35 @@ mod tests {
 
     #[test]
     fn wrong_values_are_refused_by_name_and_place() {
-        let error = Settings::load(None, env(&[("LORA_R", "many")]), &[]).unwrap_err().to_string();
+        let error = Settings::load(None, &[], env(&[("LORA_R", "many")]), &[]).unwrap_err().to_string();
         assert!(error.contains("environment") && error.contains("LORA_R") && error.contains("many"), "{error}");
-        let error = Settings::load(None, env(&[("LORA_DROPOUT", "1.5")]), &[]).unwrap_err().to_string();
+        let error = Settings::load(None, &[], env(&[("LORA_DROPOUT", "1.5")]), &[]).unwrap_err().to_string();
         assert!(error.contains("LORA_DROPOUT") && error.contains("range"), "{error}");
-        let error = Settings::load(Some(("settings.toml", "lora_rank = 3")), [], &[]).unwrap_err().to_string();
+        let error = Settings::load(Some(("settings.toml", "lora_rank = 3")), &[], [], &[]).unwrap_err().to_string();
         assert!(error.contains("settings.toml") && error.contains("lora_r'"), "{error}");
-        assert!(matches!(Settings::load(Some(("s", "a = = 3")), [], &[]), Err(BadSetting::NotToml { .. })));
-        assert!(Settings::load(None, env(&[("POSTGRES_PORT", "70000")]), &[]).is_err());
+        let damaged = Settings::load(Some(("s", "openai_api_key = = canary")), &[], [], &[]).unwrap_err();
+        assert!(matches!(damaged, BadSetting::NotToml { .. }));
+        assert!(damaged.to_string().contains("line 1") && !damaged.to_string().contains("canary"), "{damaged}");
+        assert!(Settings::load(None, &[], env(&[("POSTGRES_PORT", "70000")]), &[]).is_err());
     }
 
     #[test]
     fn secrets_are_never_shown() {
-        let all = Settings::load(None, env(&[("HF_TOKEN", "hf_canary"), ("OPENAI_API_KEY", "canary2")]), &[]).unwrap();
+        let all =
+            Settings::load(None, &[], env(&[("HF_TOKEN", "hf_canary"), ("OPENAI_API_KEY", "canary2")]), &[]).unwrap();
         assert_eq!(all.huggingface_token.as_ref().unwrap().reveal(), "hf_canary");
+        for name in Settings::names().iter().filter(|n| Settings::is_secret(n)) {
+            let one = [(name.clone(), "canary4".to_owned())];
+            assert!(Settings::load(None, &one, [], &[]).unwrap().secret(name).is_some(), "{name}");
+        }
+        let stored = [("google_api_key".to_owned(), "canary3".to_owned())];
+        let all = Settings { google_api_key: Settings::load(None, &stored, [], &[]).unwrap().google_api_key, ..all };
+        assert_eq!(all.google_api_key.as_ref().unwrap().reveal(), "canary3");
         let shown = format!("{all:?}{}", serde_json::to_string(&all).unwrap());
         assert!(!shown.contains("canary"), "{shown}");
+        // Of the wrong kind it is not quoted either; a number is a text like another.
+        assert_eq!(serde_json::from_str::<Secret>("12345").unwrap().reveal(), "12345");
+        let error = serde_json::from_str::<Secret>(r#"["canary"]"#).unwrap_err().to_string();
+        assert!(error.contains("a text") && !error.contains("canary"), "{error}");
     }
 }

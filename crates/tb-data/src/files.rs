@@ -7,7 +7,7 @@ mod hash;
 mod lock;
 mod run_folder;
 
-pub use atomic::{atomic_write, sync_dir};
+pub use atomic::{atomic_write, atomic_write_private, sync_dir};
 pub use events::{EventTail, EventWriter};
 #[cfg(feature = "hub")]
 pub(crate) use hash::hex;

@@ -9,6 +9,7 @@ mod guard;
 #[cfg(feature = "hub")]
 pub mod hub;
 pub mod import;
+pub mod model_folder;
 pub mod sample;
 pub mod split;
 pub mod tokenize;

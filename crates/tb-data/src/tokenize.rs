@@ -99,6 +99,21 @@ pub fn prompt_ids(tokenizer: &TextTokenizer, example: &Example) -> Result<Vec<u3
     }
 }
 
+/// The prompt as a person reads it: a plain one as it stands in the row, a conversation as its tokens spell it without special ones.
+///
+/// # Errors
+/// [`crate::Error::Tokenizer`].
+pub fn prompt_text(tokenizer: &TextTokenizer, example: &Example, prompt_ids: &[u32]) -> Result<String> {
+    match example {
+        Example::PromptCompletion { prompt: Said::Text(text), .. }
+        | Example::Preference { prompt: Said::Text(text), .. } => Ok(text.clone()),
+        Example::PromptCompletion { .. }
+        | Example::Preference { .. }
+        | Example::Messages { .. }
+        | Example::Text { .. } => tokenizer.decode(prompt_ids),
+    }
+}
+
 /// The answer that is hoped for, as text: none for a plain document or a conversation without an answer.
 #[must_use]
 pub fn target_text(example: &Example) -> Option<String> {

@@ -114,3 +114,13 @@ pub async fn next_version(tx: &mut Tx, name: &str) -> Result<u32> {
     let next = Source::Tx(tx).one(statement, |row| Reader::new(TABLE, row, "version").count("version")).await?;
     Ok(next.unwrap_or(1))
 }
+
+/// Deletes a version; one that is not stored is no error.
+///
+/// # Errors
+/// [`Error::MissingReference`](crate::Error::MissingReference) while a job, a model or an evaluation refers to it.
+pub async fn delete(tx: &mut Tx, id: &DatasetId) -> Result<()> {
+    let statement = Statement::new(TABLE, "DELETE FROM datasets WHERE id = $1").about(id).bind(id.as_str());
+    tx.run(statement).await?;
+    Ok(())
+}

@@ -19,6 +19,7 @@ pub mod metric_points;
 pub mod models;
 mod pool;
 mod row;
+pub mod run_lines;
 mod statement;
 pub mod users;
 

@@ -64,6 +64,7 @@ struct Sorted<'a> {
     evals: Vec<EvalPoint>,
     bodies: Vec<EventBody>,
     checkpoints: Vec<&'a RunEvent>,
+    lines: Vec<&'a RunEvent>,
     reports: Vec<&'a tb_core::eval::EvalReport>,
     last_word: Option<LastWord>,
     row: RowChange,
@@ -225,10 +226,14 @@ impl Ingest {
                 RunEventBody::Certificate(_)
                 | RunEventBody::Problems { .. }
                 | RunEventBody::Generated { .. }
+                | RunEventBody::Sample(_)
                 | RunEventBody::Note { .. }
                 | RunEventBody::Paused { .. }
                 | RunEventBody::Done(_)
                 | RunEventBody::Failed { .. } => {}
+            }
+            if tells_story(&line.body) {
+                sorted.lines.push(line);
             }
             sorted.bodies.push(EventBody::Run { job_id: self.id.clone(), event: Box::new((*line).clone()) });
         }
@@ -242,6 +247,9 @@ impl Ingest {
         }
         for point in &sorted.evals {
             tb_db::metric_points::put_eval(tx, &self.id, point).await?;
+        }
+        for line in &sorted.lines {
+            tb_db::run_lines::put(tx, &self.id, line).await?;
         }
         for line in &sorted.checkpoints {
             if let RunEventBody::Checkpoint { step, path, size_bytes, is_best } = &line.body {
@@ -329,6 +337,7 @@ impl Ingest {
             | RunEventBody::Problems { .. }
             | RunEventBody::Progress { .. }
             | RunEventBody::Generated { .. }
+            | RunEventBody::Sample(_)
             | RunEventBody::Note { .. }
             | RunEventBody::Paused { .. }
             | RunEventBody::Evaluated(_)
@@ -372,6 +381,29 @@ impl RowChange {
         let total = job.metrics.get(keys::TOTAL_STEPS).and_then(Value::as_u64);
         let by_step = step.zip(total).map(|(step, total)| share(step, total));
         job.progress = self.progress.or(by_step).unwrap_or(job.progress);
+    }
+}
+
+/// Whether a line belongs to the story of a run: what its page shows besides curves and results, which have tables of their own.
+#[must_use]
+pub fn tells_story(body: &RunEventBody) -> bool {
+    match body {
+        RunEventBody::Started { .. }
+        | RunEventBody::Plan(_)
+        | RunEventBody::Certificate(_)
+        | RunEventBody::Checkpoint { .. }
+        | RunEventBody::CheckpointDeleted { .. }
+        | RunEventBody::Problems { .. }
+        | RunEventBody::Sample(_)
+        | RunEventBody::Note { .. }
+        | RunEventBody::Paused { .. }
+        | RunEventBody::Done(_)
+        | RunEventBody::Failed { .. } => true,
+        RunEventBody::Step(_)
+        | RunEventBody::Eval(_)
+        | RunEventBody::Progress { .. }
+        | RunEventBody::Generated { .. }
+        | RunEventBody::Evaluated(_) => false,
     }
 }
 

@@ -25,6 +25,7 @@ pub use bus::Subscription;
 pub use clock::{Clock, SystemClock};
 pub use error::{Error, Result};
 pub use hook::{HookFuture, NoHook, OnDone};
+pub use ingest::tells_story;
 pub use jobs::{Hosting, Jobs};
 pub use queue::{NewJob, RUNS};
 pub use workers::WorkerBinary;

@@ -172,6 +172,7 @@ impl LastWord {
             | RunEventBody::Problems { .. }
             | RunEventBody::Progress { .. }
             | RunEventBody::Generated { .. }
+            | RunEventBody::Sample(_)
             | RunEventBody::Note { .. }
             | RunEventBody::Evaluated(_) => None,
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use tb_nn::checkpoint::{read_tensors, write_tensors};
-use tb_nn::{Batch, Decoder, DecoderConfig, LoraConfig, LoraInit, ScalingRule, TargetModules};
+use tb_nn::{Batch, Decoder, LoraConfig, LoraInit, ScalingRule, TargetModules};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(std::env::args().nth(1).ok_or("usage: adapter_for_peft OUT")?);
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         decoder.save_adapter(&dir.join("adapter"), base)?;
         decoder.save_merged(&dir.join("merged"), DType::F32)?;
         save(&dir.join("adapter_logits.safetensors"), &decoder, &batch)?;
-        let random = Decoder::init(DecoderConfig::read(&model)?, 1, 0.2, &Device::Cpu)?;
+        let random = Decoder::init(tb_nn::decoder::read_config(&model)?, 1, 0.2, &Device::Cpu)?;
         random.save_full(&dir.join("full"), DType::F32)?;
         save(&dir.join("full_logits.safetensors"), &random, &batch)?;
     }

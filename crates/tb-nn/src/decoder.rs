@@ -4,8 +4,6 @@ mod adapter;
 mod attention;
 pub mod batch;
 mod block;
-pub mod config;
-pub mod families;
 pub mod induction;
 mod linear;
 mod mlp;
@@ -16,9 +14,8 @@ mod rope;
 
 pub use adapter::{AdapterSwitch, AdapterUse, ParameterCounts};
 pub use batch::{Batch, IGNORED, Row};
-pub use config::{Bias, DecoderConfig, HeadKind, RopeScaling};
-pub use families::Family;
 pub use recompute::Checkpointing;
+pub use tb_core::decoder_config::{Bias, DecoderConfig, Family, HeadKind, RopeScaling};
 
 pub(crate) use attention::Rotation;
 pub(crate) use linear::Context;
@@ -29,7 +26,7 @@ use crate::ops::linear::frozen_linear;
 use crate::weights::Weights;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
-use model::Model;
+use model::{Graph, Model};
 use param::{Builder, Source};
 use std::path::Path;
 
@@ -65,7 +62,7 @@ impl Decoder {
     ///
     /// Errors name the file, and the field or tensor in it.
     pub fn load(dir: &Path, dtype: DType, device: &Device) -> Result<Self> {
-        let config = DecoderConfig::read(dir)?;
+        let config = read_config(dir)?;
         check_dtype(dtype)?;
         let weights = Weights::open_dir(dir)?;
         Self::build(config, Source::Checkpoint(&weights), dtype, device)
@@ -130,7 +127,7 @@ impl Decoder {
             Pass::Train { .. } => self.checkpointing,
             Pass::Eval => Checkpointing::Off,
         };
-        self.model.hidden(batch, self.context(pass), checkpointing)
+        self.model.hidden(batch, self.context(pass), Graph::Kept(checkpointing))
     }
 
     /// Sum of the negative log-likelihoods (nats) of the supervised targets, () f32; zero where there is none.
@@ -141,7 +138,7 @@ impl Decoder {
         if targets.ids.is_empty() {
             return Ok(Tensor::zeros((), DType::F32, &self.device)?);
         }
-        let hidden = self.supervised(batch, &targets, pass)?; // (N, C)
+        let hidden = self.at_targets(&self.hidden(batch, pass)?, batch, &targets)?; // (N, C)
         let head = self.model.head();
         cross_entropy::linear_cross_entropy(&hidden, head.tensor(), &targets.ids, head.grad())
     }
@@ -152,7 +149,7 @@ impl Decoder {
         let mut all = if targets.ids.is_empty() {
             Vec::new()
         } else {
-            let hidden = self.supervised(batch, &targets, Pass::Eval)?.detach();
+            let hidden = self.at_targets(&self.looked_at(batch)?, batch, &targets)?;
             cross_entropy::token_logprobs(&hidden, self.model.head().tensor(), &targets.ids)?
         }
         .into_iter();
@@ -161,7 +158,7 @@ impl Decoder {
 
     /// Logits at every position, (B, T, V) f32. For tests and inspection: training never forms them.
     pub fn logits(&self, batch: &Batch) -> Result<Tensor> {
-        self.project(&self.hidden(batch, Pass::Eval)?.detach())
+        self.project(&self.looked_at(batch)?)
     }
 
     /// Logits (..., V) f32 of final hidden states (..., C).
@@ -170,13 +167,25 @@ impl Decoder {
         Ok(frozen_linear(hidden, &head, None)?.to_dtype(DType::F32)?)
     }
 
-    /// Hidden states that predict a target, (N, C).
-    fn supervised(&self, batch: &Batch, targets: &batch::Targets, pass: Pass) -> Result<Tensor> {
-        let hidden = self.hidden(batch, pass)?;
+    /// Hidden states of a pass that no backward pass follows, (B, T, C): nothing is kept for one, whatever trains.
+    fn looked_at(&self, batch: &Batch) -> Result<Tensor> {
+        batch.check(self.config.vocab_size)?;
+        Ok(self.model.hidden(batch, self.context(Pass::Eval), Graph::Dropped)?.detach())
+    }
+
+    /// Of hidden states (B, T, C), those that predict a target, (N, C).
+    fn at_targets(&self, hidden: &Tensor, batch: &Batch, targets: &batch::Targets) -> Result<Tensor> {
         let flat = hidden.reshape((batch.rows * batch.width, self.config.hidden_size))?; // (B*T, C)
         let positions = Tensor::new(targets.positions.as_slice(), &self.device)?;
         Ok(flat.index_select(&positions, 0)?)
     }
+}
+
+/// Reads `config.json` in `dir`. The error names the file and the field.
+pub fn read_config(dir: &Path) -> Result<DecoderConfig> {
+    let path = dir.join("config.json");
+    let value = crate::checkpoint::read_json(&path)?;
+    DecoderConfig::from_json(&value).map_err(|e| Error::file(path, e))
 }
 
 fn check_dtype(dtype: DType) -> Result<()> {

@@ -61,6 +61,12 @@ pub enum Error {
     },
 }
 
+impl From<tb_core::decoder_config::BadConfig> for Error {
+    fn from(bad: tb_core::decoder_config::BadConfig) -> Self {
+        Self::Config { field: bad.field, problem: bad.problem }
+    }
+}
+
 impl Error {
     /// A file error from anything that can be shown.
     pub fn file(path: impl Into<PathBuf>, problem: impl std::fmt::Display) -> Self {

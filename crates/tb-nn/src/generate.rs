@@ -4,12 +4,12 @@ mod cache;
 mod sampler;
 
 use crate::checkpoint::read_json;
-use crate::decoder::config::token_ids;
 use crate::decoder::{Batch, Decoder};
 use crate::{Error, Result};
 use cache::RowCache;
 use candle_core::Tensor;
 use std::path::Path;
+use tb_core::decoder_config::token_ids;
 
 /// How answers are made.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,12 +1,12 @@
-//! LoRA as PEFT defines it: the configuration and one adapted layer. Matching is in `lora/target.rs`, files in `lora/adapter_file.rs`, the product in `ops::linear`.
+//! LoRA as PEFT defines it: the configuration and one adapted layer. Matching is in `tb_core::adapter`, files in `lora/adapter_file.rs`, the product in `ops::linear`.
 //!
 //! Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022; rank-stabilised scaling: Kalajdzievski, 2023.
 //! y = W x + s * B A dropout(x), with A (r, I), B (O, r), s = alpha / r, or alpha / sqrt(r) when rank-stabilised.
 
 mod adapter_file;
-pub(crate) mod target;
 
 pub(crate) use adapter_file::{read_adapter, write_adapter};
+pub use tb_core::adapter::TargetModules;
 
 use crate::decoder::param::Parameter;
 use crate::{Error, Result, random};
@@ -47,23 +47,6 @@ impl Default for LoraConfig {
             base_model_name_or_path: None,
             unknown_keys: Vec::new(),
         }
-    }
-}
-
-/// Which linears carry an adapter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TargetModules {
-    /// A module whose path is one of these or ends in `.` and one of these.
-    List(Vec<String>),
-    /// A module whose whole path this pattern matches.
-    Regex(String),
-    /// Every linear but the output layer.
-    AllLinear,
-}
-
-impl Default for TargetModules {
-    fn default() -> Self {
-        Self::List(vec!["q_proj".into(), "v_proj".into()])
     }
 }
 

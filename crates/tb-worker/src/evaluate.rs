@@ -4,12 +4,12 @@ mod measure;
 
 use serde_json::Value;
 use tb_core::ErrorCode;
-use tb_core::dataset::{Example, Row as DataRow, RowProblem, RowProblemKind, Said};
+use tb_core::dataset::{Row as DataRow, RowProblem, RowProblemKind};
 use tb_core::eval::{EvalItem, EvalReport, GroupReport};
 use tb_core::recipe::LossOn;
 use tb_core::run_folder::{Done, EvaluateTask, KeepItems, Outcome, RunEventBody};
 use tb_data::files::atomic_write;
-use tb_data::tokenize::{RenderOptions, TextTokenizer, prompt_ids, render_row, target_text};
+use tb_data::tokenize::{RenderOptions, TextTokenizer, prompt_ids, prompt_text, render_row, target_text};
 use tb_nn::decoder::Row;
 
 use crate::error::{Failure, Result};
@@ -131,14 +131,7 @@ fn question(tokenizer: &TextTokenizer, row: &DataRow, index: usize) -> std::resu
     }
     let options = RenderOptions { max_length: usize::MAX, loss_on: LossOn::Auto };
     let tokens = render_row(tokenizer, &row.example, &options).map_err(|e| e.to_string())?;
-    let prompt = match &row.example {
-        Example::PromptCompletion { prompt: Said::Text(text), .. }
-        | Example::Preference { prompt: Said::Text(text), .. } => text.clone(),
-        Example::PromptCompletion { .. }
-        | Example::Preference { .. }
-        | Example::Messages { .. }
-        | Example::Text { .. } => tokenizer.decode(&prompt_ids).map_err(|e| e.to_string())?,
-    };
+    let prompt = prompt_text(tokenizer, &row.example, &prompt_ids).map_err(|e| e.to_string())?;
     let text = |name: &str| row.more.get(name).and_then(Value::as_str).map(str::to_owned);
     Ok(Question {
         index: index as u32,

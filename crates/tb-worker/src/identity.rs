@@ -38,6 +38,8 @@ pub fn identity(task: &TrainTask, device_id: &str, base: &str, data: &str, eval_
     if let Some(all) = hyperparameters.as_object_mut() {
         // A product is summed in the same order whatever the number of threads.
         all.remove("num_threads");
+        // What is only looked at changes no weight.
+        all.remove("eval_samples");
     }
     let adapter = match &task.model.adapter {
         Some(folder) => Some(sha256_file(&folder.join("adapter_model.safetensors"))?),

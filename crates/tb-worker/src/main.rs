@@ -15,6 +15,7 @@ mod models;
 mod output;
 mod protocol;
 mod recipes;
+mod samples;
 mod score;
 #[cfg(test)]
 mod testing;

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use tb_core::recipe::{Dtype, Hyperparameters, TargetModules};
+use tb_core::recipe::{Dtype, Hyperparameters};
 use tb_core::run_folder::ModelSource;
 use tb_data::tokenize::TextTokenizer;
 use tb_nn::decoder::induction::Planting;
-use tb_nn::decoder::{AdapterUse, Checkpointing, Decoder, DecoderConfig};
+use tb_nn::decoder::{AdapterUse, Checkpointing, Decoder, read_config};
 use tb_nn::lora::{LoraConfig, LoraInit, ScalingRule};
 
 use crate::device;
@@ -48,7 +48,7 @@ pub fn with_adapter(source: &ModelSource, h: &Hyperparameters, device_id: &str) 
 /// # Errors
 /// A configuration that is missing or not supported.
 pub fn random(folder: &Path, h: &Hyperparameters, device_id: &str) -> Result<Decoder> {
-    let mut decoder = Decoder::init(DecoderConfig::read(folder)?, h.seed, INIT_STD, &device::open(device_id)?)?;
+    let mut decoder = Decoder::init(read_config(folder)?, h.seed, INIT_STD, &device::open(device_id)?)?;
     // Where the shape has room, the model starts with heads that look back: it then learns to copy in minutes.
     match decoder.plant_induction_heads(h.seed)? {
         Planting::Done | Planting::NoRoom => {}
@@ -82,11 +82,7 @@ fn lora_config(h: &Hyperparameters) -> LoraConfig {
         r: h.lora_r as usize,
         lora_alpha: h.lora_alpha,
         lora_dropout: h.lora_dropout,
-        target_modules: match &h.target_modules {
-            TargetModules::Pattern(pattern) if pattern == "all-linear" => tb_nn::lora::TargetModules::AllLinear,
-            TargetModules::Pattern(pattern) => tb_nn::lora::TargetModules::Regex(pattern.clone()),
-            TargetModules::Suffixes(names) => tb_nn::lora::TargetModules::List(names.clone()),
-        },
+        target_modules: (&h.target_modules).into(),
         scaling_rule: if h.use_rslora { ScalingRule::RankStabilised } else { ScalingRule::AlphaOverR },
         init: LoraInit::KaimingUniform,
         ..LoraConfig::default()

@@ -10,6 +10,7 @@ use crate::data::{self, TokenRows};
 use crate::error::{Failure, Result};
 use crate::protocol::Session;
 use crate::recipes::{Recipe, TrainingRows, pretrain::Pretrain, pretrain::read_documents, sft::Sft};
+use crate::samples::Samples;
 use crate::train_loop::{Ending, Summary, TrainLoop};
 use crate::{certificate, checkpoint, identity, memory, models, output};
 
@@ -24,10 +25,10 @@ pub fn run(session: &mut Session, task: &TrainTask) -> Result<()> {
         Some(Outcome::Stopped) | None => {}
     }
     let h = &task.hyperparameters;
-    let (recipe, facts) = prepare(session, task).map_err(|f| f.within("Training was not started"))?;
+    let (recipe, samples, facts) = prepare(session, task).map_err(|f| f.within("Training was not started"))?;
     let recipe = recipe.as_ref();
 
-    let mut work = TrainLoop::new(session, recipe, h)?;
+    let mut work = TrainLoop::new(session, recipe, h)?.with_samples(samples);
     let (resumed_from, total_steps) = (work.resumed_from(), work.total_steps());
     announce(work.session(), facts, resumed_from, total_steps)?;
     if resumed_from.is_none() {
@@ -62,7 +63,7 @@ fn announce(session: &mut Session, facts: Facts, resumed_from: Option<u64>, tota
     session.emit(RunEventBody::Plan(Plan { total_steps, ..facts.plan }))
 }
 
-fn prepare(session: &Session, task: &TrainTask) -> Result<(Box<dyn Recipe>, Facts)> {
+fn prepare(session: &Session, task: &TrainTask) -> Result<(Box<dyn Recipe>, Option<Samples>, Facts)> {
     let h = &task.hyperparameters;
     h.validate().map_err(|e| Failure::new(ErrorCode::InvalidArgument, format!("{e}.")))?;
     set_threads(h.num_threads);
@@ -120,7 +121,13 @@ fn prepare(session: &Session, task: &TrainTask) -> Result<(Box<dyn Recipe>, Fact
     let counts = recipe.decoder().parameter_counts();
     (plan.trainable_parameters, plan.total_parameters) = (counts.trainable, counts.total);
     let notes = warnings(recipe.as_ref(), h, longest, &plan);
-    Ok((recipe, Facts { plan, problems, notes }))
+    let samples = match (&task.eval_data, task.method) {
+        (Some(source), Method::Sft) if h.eval_samples > 0 => {
+            Samples::pick(&data::read(source)?.rows, h.eval_samples, tokenizer, &task.model.base)?
+        }
+        (Some(_) | None, Method::Sft | Method::Pretrain) => None,
+    };
+    Ok((recipe, samples, Facts { plan, problems, notes }))
 }
 
 fn read_rows(source: &DataSource, tokenizer: &TextTokenizer, method: Method, h: &Hyperparameters) -> Result<TokenRows> {

@@ -20,6 +20,7 @@ use crate::error::{Failure, Result};
 use crate::memory;
 use crate::protocol::Session;
 use crate::recipes::Recipe;
+use crate::samples::Samples;
 
 /// So many steps in a row without a finite loss and gradient end a run.
 pub const MOST_SKIPPED: u32 = 3;
@@ -59,6 +60,8 @@ pub struct TrainLoop<'a> {
     saved: Option<u64>,
     /// The wishes acted on.
     seen: Control,
+    /// Rows to be rewritten at each evaluation.
+    samples: Option<Samples>,
     train_s: f64,
     tokens: u64,
     /// Seconds of a step, smoothed.
@@ -103,10 +106,17 @@ impl<'a> TrainLoop<'a> {
             resumed_from: restored.map(|s| s.step),
             saved: restored.map(|s| s.step),
             seen,
+            samples: None,
             train_s: 0.0,
             tokens: 0,
             pace_s: None,
         })
+    }
+
+    /// The same loop with rows that the model rewrites before the first step and at each evaluation.
+    #[must_use]
+    pub fn with_samples(self, samples: Option<Samples>) -> Self {
+        Self { samples, ..self }
     }
 
     /// The step that the loop goes on from; none for a fresh start.
@@ -131,6 +141,9 @@ impl<'a> TrainLoop<'a> {
     /// # Errors
     /// Whatever ends a run badly; the last checkpoint stays.
     pub fn run(mut self) -> Result<Ending> {
+        if self.state.step == 0 {
+            self.write_samples()?;
+        }
         let outcome = loop {
             if self.patience_is_over() {
                 break Outcome::EarlyStopped;
@@ -289,6 +302,7 @@ impl<'a> TrainLoop<'a> {
             self.state.best = Some(Best { step: self.state.step, eval_loss });
         }
         self.report_eval(eval_loss, is_best)?;
+        self.write_samples()?;
         self.state.eval_loss = eval_loss.is_finite().then_some(eval_loss);
         Ok(is_best)
     }
@@ -300,7 +314,21 @@ impl<'a> TrainLoop<'a> {
         }
         let eval_loss = eval_loss(self.recipe, self.h)?;
         let is_best = self.state.best.is_none_or(|best| eval_loss < best.eval_loss);
-        self.report_eval(eval_loss, is_best)
+        self.report_eval(eval_loss, is_best)?;
+        self.write_samples()
+    }
+
+    /// Has the model rewrite a few held-out rows. They are only looked at: where it cannot, a note says so and the run goes on.
+    fn write_samples(&mut self) -> Result<()> {
+        let Some(samples) = &self.samples else { return Ok(()) };
+        let step = self.state.step;
+        match samples.write(self.recipe.decoder(), step) {
+            Ok(written) => written.into_iter().try_for_each(|sample| self.session.emit(RunEventBody::Sample(sample))),
+            Err(failure) => {
+                let message = format!("No samples were written after step {step}: {}", failure.0.message);
+                self.session.note(Level::Warn, message)
+            }
+        }
     }
 
     fn report_eval(&mut self, eval_loss: f64, is_best: bool) -> Result<()> {

@@ -92,6 +92,7 @@ fields! {
     "save_total_limit", Advanced, Whole(0, 100_000), "Checkpoints to keep besides the best; 0 keeps all.";
     "load_best_model_at_end", Advanced, Switch, "The result is the best checkpoint, not the last.";
     "eval_steps", Advanced, Whole(0, 1_000_000_000), "Steps between two evaluations; 0 evaluates after each epoch.";
+    "eval_samples", Advanced, Whole(0, 64), "Held-out rows to rewrite at each evaluation, to look at; 0 for none.";
     "early_stopping_patience", Advanced, Whole(0, 100_000), "Evaluations without progress before the run ends; 0 never.";
     "early_stopping_threshold", Advanced, Number(0.0, 1e6, Closed), "What counts as progress in evaluation loss.";
     "num_threads", Advanced, Whole(0, 4096), "Threads of the CPU; 0 takes all.";

@@ -14,6 +14,27 @@ use crate::error::{Error, Result};
 /// # Errors
 /// [`Error::Io`]; the old contents are then untouched and the temporary file is gone.
 pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, bytes, Readers::Anybody)
+}
+
+/// As [`atomic_write`], into a file that only its owner may read, from its first byte on.
+///
+/// # Errors
+/// As [`atomic_write`].
+pub fn atomic_write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, bytes, Readers::Owner)
+}
+
+/// Who may read a new file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Readers {
+    /// Whoever the system's defaults allow.
+    Anybody,
+    /// Its owner (mode 0600; on Windows the folder of a user's profile is private already).
+    Owner,
+}
+
+fn replace(path: &Path, bytes: &[u8], readers: Readers) -> Result<()> {
     // The counter keeps threads of one process apart, the process id processes; it never reaches a result.
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let name =
@@ -24,7 +45,8 @@ pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<()> {
         std::process::id(),
         COUNTER.fetch_add(1, Ordering::Relaxed)
     ));
-    let written = write_synced(&temp, bytes).and_then(|()| fs::rename(&temp, path).map_err(Error::io("write", path)));
+    let written =
+        write_as(&temp, bytes, readers).and_then(|()| fs::rename(&temp, path).map_err(Error::io("write", path)));
     if written.is_err() {
         // Best effort: the error that counts is the first one.
         let _ = fs::remove_file(&temp);
@@ -38,7 +60,19 @@ pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Writes a new file and waits until it is on the disk.
 pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = File::create(path).map_err(Error::io("create", path))?;
+    write_as(path, bytes, Readers::Anybody)
+}
+
+fn write_as(path: &Path, bytes: &[u8], readers: Readers) -> Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    if readers == Readers::Owner {
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    }
+    #[cfg(not(unix))]
+    let _ = readers;
+    let mut file = options.open(path).map_err(Error::io("create", path))?;
     file.write_all(bytes).map_err(Error::io("write", path))?;
     file.sync_all().map_err(Error::io("flush", path))
 }
@@ -67,6 +101,18 @@ mod tests {
         atomic_write(&path, b"newer").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"newer");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_private_file_is_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secrets.toml");
+        fs::write(&path, "open to all").unwrap();
+        atomic_write_private(&path, b"hidden").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read(&path).unwrap(), b"hidden");
     }
 
     #[test]

@@ -1,10 +1,8 @@
 //! The decoder's adapter and its saved forms: adding, loading, switching, merging, and what is trainable. PEFT's rules are in `lora.rs`.
 
 use super::Decoder;
-use super::model::{EMBEDDING, HEAD};
 use super::param::Parameter;
 use crate::checkpoint::{write_json, write_tensors_as};
-use crate::lora::target::{Unmatched, select, suffixes};
 use crate::lora::{LoraConfig, LoraLayer, Matrix, TargetModules, peft_name, read_adapter, write_adapter};
 use crate::weights::Weights;
 use crate::{Error, Result};
@@ -13,6 +11,8 @@ use serde_json::{Map, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use tb_core::adapter::{Unmatched, select, suffixes};
+use tb_core::decoder_config::{EMBEDDING, HEAD};
 
 /// Whether passes go through the adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 //! Self-attention of one block: projections, rotation, grouped-query attention, output. The attention itself is in `ops::attention`.
 
 use super::block::Norm;
-use super::config::DecoderConfig;
 use super::linear::{Context, Linear};
 use super::param::Builder;
 use crate::Result;
@@ -9,6 +8,7 @@ use crate::ops::attention::causal_attention;
 use crate::ops::attention_block::{AttentionBlock, attention_block};
 use crate::ops::rope::{Positions, rope};
 use candle_core::Tensor;
+use tb_core::decoder_config::DecoderConfig;
 
 /// Angles and positions of the tokens of one pass.
 pub(crate) struct Rotation<'a> {

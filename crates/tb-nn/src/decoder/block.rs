@@ -1,13 +1,13 @@
 //! One pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)).
 
 use super::attention::{Attention, Rotation};
-use super::config::DecoderConfig;
 use super::linear::{Context, Linear};
 use super::mlp::Mlp;
 use super::param::{Builder, Parameter};
 use crate::Result;
 use crate::ops::rms_norm::rms_norm;
 use candle_core::{Tensor, Var};
+use tb_core::decoder_config::DecoderConfig;
 
 /// A named RMSNorm.
 #[derive(Clone, Debug)]

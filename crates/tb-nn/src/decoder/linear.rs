@@ -1,6 +1,5 @@
 //! One linear layer of the decoder: base weight, optional bias, optional adapter. The products are in `ops::linear`.
 
-use super::config::Bias;
 use super::param::{Builder, Parameter};
 use super::{AdapterSwitch, Pass};
 use crate::Result;
@@ -8,6 +7,7 @@ use crate::lora::{LoraLayer, Matrix, peft_name};
 use crate::ops::linear::{Dropout, frozen_linear, full_linear, lora_linear};
 use crate::ops::projection::{Adapter, Projection};
 use candle_core::{DType, Tensor, Var};
+use tb_core::decoder_config::Bias;
 use tb_core::random::{Purpose, Stream, name_key};
 
 /// What a forward pass needs to know besides its input.

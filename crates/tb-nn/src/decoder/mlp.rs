@@ -1,13 +1,13 @@
 //! The gated feed-forward layer of one block: down(silu(gate(x)) * up(x)). The activation is in `ops::swiglu`.
 
 use super::block::Norm;
-use super::config::DecoderConfig;
 use super::linear::{Context, Linear};
 use super::param::Builder;
 use crate::Result;
 use crate::ops::mlp_block::{MlpBlock, mlp_block};
 use crate::ops::swiglu::swiglu;
 use candle_core::Tensor;
+use tb_core::decoder_config::DecoderConfig;
 
 /// gate, up and down of one block.
 #[derive(Clone, Debug)]

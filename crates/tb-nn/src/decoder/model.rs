@@ -3,7 +3,6 @@
 use super::attention::Rotation;
 use super::batch::Batch;
 use super::block::{Block, Norm};
-use super::config::{DecoderConfig, HeadKind};
 use super::linear::{Context, Linear};
 use super::param::{Builder, Parameter};
 use super::recompute::{Checkpointing, recomputed};
@@ -13,9 +12,16 @@ use crate::ops::embedding::embedding;
 use crate::ops::rope::Positions;
 use candle_core::Tensor;
 use std::sync::Arc;
+use tb_core::decoder_config::{DecoderConfig, EMBEDDING, HEAD, HeadKind};
 
-pub(crate) const EMBEDDING: &str = "model.embed_tokens";
-pub(crate) const HEAD: &str = "lm_head";
+/// What a pass keeps for a backward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Graph {
+    /// What training needs.
+    Kept(Checkpointing),
+    /// Nothing: there will be none.
+    Dropped,
+}
 
 /// All weights of a decoder.
 pub(crate) struct Model {
@@ -57,18 +63,18 @@ impl Model {
     }
 
     /// Hidden states after the final norm, (B, T, C).
-    pub(crate) fn hidden(&self, batch: &Batch, ctx: Context, checkpointing: Checkpointing) -> Result<Tensor> {
+    pub(crate) fn hidden(&self, batch: &Batch, ctx: Context, graph: Graph) -> Result<Tensor> {
         let mut x = self.embed(&batch.ids, batch.rows, batch.width)?;
         let (cos, sin) = self.rope.upto(batch.width)?;
         let positions = Positions::From(0);
         let lengths = batch.lengths.iter().any(|n| *n != batch.width).then_some(batch.lengths.as_slice());
         for block in &self.blocks {
-            x = match checkpointing {
-                Checkpointing::Off => {
-                    let rotation = Rotation { cos: &cos, sin: &sin, positions: &positions };
-                    block.forward(&x, &rotation, lengths, ctx)?
-                }
-                Checkpointing::PerBlock => recomputed(block, &x, (&cos, &sin), lengths, ctx)?,
+            let rotation = Rotation { cos: &cos, sin: &sin, positions: &positions };
+            x = match graph {
+                Graph::Kept(Checkpointing::Off) => block.forward(&x, &rotation, lengths, ctx)?,
+                Graph::Kept(Checkpointing::PerBlock) => recomputed(block, &x, (&cos, &sin), lengths, ctx)?,
+                // What a block has kept for a backward pass goes with the graph.
+                Graph::Dropped => block.forward(&x, &rotation, lengths, ctx)?.detach(),
             };
         }
         self.norm.forward(&x)

@@ -1,9 +1,9 @@
 //! The table of rotary angles: inverse frequencies as transformers computes them, cosines and sines on demand. The rotation is `ops::rope`.
 
-use super::config::{DecoderConfig, RopeScaling};
 use crate::Result;
 use candle_core::{Device, Tensor};
 use std::sync::RwLock;
+use tb_core::decoder_config::{DecoderConfig, RopeScaling};
 
 /// Cosines and sines of position * frequency, grown to the longest position asked for.
 #[derive(Debug)]
@@ -83,4 +83,23 @@ fn angles(frequencies: &[f32], positions: usize, device: &Device) -> Result<(Ten
         Ok(Tensor::from_vec(values, (positions, frequencies.len()), device)?)
     };
     Ok((table(f64::cos)?, table(f64::sin)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_linear_scaling_divides_every_frequency() {
+        let config = DecoderConfig::from_json(&json!({
+            "model_type": "llama", "vocab_size": 100, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "rope_theta": 500.0, "rope_scaling": {"type": "linear", "factor": 4.0},
+        }));
+        // 500^(-2i/8) / 4
+        let expected = [0.25, 0.25 / 500f32.powf(0.25), 0.25 / 500f32.sqrt(), 0.25 / 500f32.powf(0.75)];
+        for (got, want) in inverse_frequencies(&config.unwrap()).iter().zip(expected) {
+            assert!((got - want).abs() < 1e-7, "{got} {want}");
+        }
+    }
 }

@@ -7,12 +7,12 @@ use tb_nn::optim::{
     Gradients,
     adamw::{AdamW, AdamWConfig},
 };
-use tb_nn::{Batch, Checkpointing, Decoder, DecoderConfig, LoraConfig, Pass, Row};
+use tb_nn::{Batch, Checkpointing, Decoder, LoraConfig, Pass, Row};
 
 const TRAIN: Pass = Pass::Train { seed: 1, step: 0, micro: 0 };
 
 fn random(name: &str) -> Decoder {
-    let config = DecoderConfig::read(&golden::folder(name)).unwrap();
+    let config = tb_nn::decoder::read_config(&golden::folder(name)).unwrap();
     Decoder::init(config, 9, 0.1, &Device::Cpu).unwrap()
 }
 

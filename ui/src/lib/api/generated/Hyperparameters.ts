@@ -133,6 +133,10 @@ load_best_model_at_end: boolean,
  */
 eval_steps: number, 
 /**
+ * Held-out rows that the model rewrites before the first step and at each evaluation, to be looked at; 0 for none.
+ */
+eval_samples: number, 
+/**
  * Stop after so many evaluations without a better loss; 0 never stops early.
  */
 early_stopping_patience: number, 

@@ -7,6 +7,7 @@ import type { EvalReport } from "./EvalReport";
 import type { Level } from "./Level";
 import type { Plan } from "./Plan";
 import type { RowProblem } from "./RowProblem";
+import type { Sample } from "./Sample";
 import type { StepPoint } from "./StepPoint";
 
 /**
@@ -96,7 +97,7 @@ tokens: number,
 /**
  * Why it ended: `eos`, `length` or `stopped`.
  */
-finish: string, } | { "type": "note", 
+finish: string, } | { "type": "sample" } & Sample | { "type": "note", 
 /**
  * How much it matters.
  */

@@ -1,8 +1,8 @@
 //! What tells one model family from another: names, defaults and the fields that are refused. Adding a family starts here.
 
-use super::config::{Bias, refuse};
-use crate::Result;
 use serde_json::{Map, Value};
+
+use super::{Bias, Result, refuse};
 
 /// A family of checkpoints that the decoder computes exactly as transformers does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,13 +1,64 @@
-//! Which modules a `target_modules` value means, by PEFT's rules. Pure text matching.
+//! Which modules of a model an adapter sits on, by PEFT's rules, and how many weights it has. Pure text matching; no tensors.
 
-use super::TargetModules;
-use crate::{Error, Result};
-use regex::Regex;
 use std::collections::BTreeSet;
+
+use regex::Regex;
+
+use crate::{
+    decoder_config::{BadConfig, DecoderConfig, EMBEDDING, HEAD, LinearShape, refuse as refuse_field},
+    recipe,
+};
+
+type Result<T> = std::result::Result<T, BadConfig>;
+
+/// Which linears carry an adapter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetModules {
+    /// A module whose path is one of these or ends in `.` and one of these.
+    List(Vec<String>),
+    /// A module whose whole path this pattern matches.
+    Regex(String),
+    /// Every linear but the output layer.
+    AllLinear,
+}
+
+impl Default for TargetModules {
+    fn default() -> Self {
+        Self::List(vec!["q_proj".into(), "v_proj".into()])
+    }
+}
+
+impl From<&recipe::TargetModules> for TargetModules {
+    fn from(targets: &recipe::TargetModules) -> Self {
+        match targets {
+            recipe::TargetModules::Pattern(pattern) if pattern == "all-linear" => Self::AllLinear,
+            recipe::TargetModules::Pattern(pattern) => Self::Regex(pattern.clone()),
+            recipe::TargetModules::Suffixes(names) => Self::List(names.clone()),
+        }
+    }
+}
+
+/// The linears of a model that a fresh adapter sits on.
+///
+/// # Errors
+/// A target that names no module; the available ones are listed.
+pub fn adapted(config: &DecoderConfig, targets: &TargetModules) -> Result<Vec<LinearShape>> {
+    let linears = config.linears();
+    let paths: Vec<&str> = linears.iter().map(|l| l.path.as_str()).collect();
+    let selected: BTreeSet<&str> =
+        select(targets, &paths, &[EMBEDDING, HEAD], Unmatched::Refused)?.into_iter().collect();
+    Ok(linears.iter().filter(|l| selected.contains(l.path.as_str())).cloned().collect())
+}
+
+/// Weights of an adapter of rank `r` on these linears: A (r, I) and B (O, r) of each.
+#[must_use]
+pub fn adapter_parameters(linears: &[LinearShape], r: u32) -> u64 {
+    linears.iter().map(|l| u64::from(r) * (l.inputs + l.outputs) as u64).sum()
+}
 
 /// What to do with an entry of a list that matches nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unmatched {
+pub enum Unmatched {
     /// Name it and refuse: a new adapter.
     Refused,
     /// Pass over it as PEFT does, as long as another entry matches: a finished adapter.
@@ -15,13 +66,16 @@ pub(crate) enum Unmatched {
 }
 
 /// The paths among `linears` that `targets` selects, in their order. `others` are modules that exist but cannot carry an adapter.
-pub(crate) fn select<'a>(
+///
+/// # Errors
+/// A target that names nothing, or a module that cannot carry an adapter; the available ones are listed.
+pub fn select<'a>(
     targets: &TargetModules,
     linears: &[&'a str],
     others: &[&str],
     unmatched: Unmatched,
 ) -> Result<Vec<&'a str>> {
-    let refuse = |problem: String| Error::config("target_modules", problem);
+    let refuse = |problem: String| refuse_field("target_modules", problem);
     let matches: Box<dyn Fn(&str) -> bool> = match targets {
         TargetModules::AllLinear => return Ok(linears.to_vec()),
         TargetModules::List(entries) => {
@@ -50,7 +104,8 @@ pub(crate) fn select<'a>(
 }
 
 /// The distinct last parts of the paths, sorted.
-pub(crate) fn suffixes(paths: &[&str]) -> Vec<String> {
+#[must_use]
+pub fn suffixes(paths: &[&str]) -> Vec<String> {
     let last = |p: &&str| p.rsplit('.').next().map(str::to_owned);
     paths.iter().filter_map(last).collect::<BTreeSet<_>>().into_iter().collect()
 }

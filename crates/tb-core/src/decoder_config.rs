@@ -1,9 +1,23 @@
-//! The shape of a decoder as `config.json` describes it. Which values a family allows is in `families.rs`; no weights here.
+//! The shape of a decoder as `config.json` describes it, and the names and shapes of its weights. Which values a family allows
+//! is in `families.rs`; no files and no tensors here.
 
-use super::families::{self, Family};
-use crate::{Error, Result};
+mod families;
+
 use serde_json::{Map, Value, json};
-use std::path::Path;
+
+pub use families::Family;
+
+/// A field of `config.json`, or of an adapter's configuration, that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}`: {problem}")]
+pub struct BadConfig {
+    /// The field.
+    pub field: String,
+    /// What is wrong with its value.
+    pub problem: String,
+}
+
+type Result<T> = std::result::Result<T, BadConfig>;
 
 /// Sizes and switches of a causal decoder, read from a Hugging Face `config.json`.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +64,24 @@ pub struct DecoderConfig {
     source: Map<String, Value>,
 }
 
+/// Module path of the embedding.
+pub const EMBEDDING: &str = "model.embed_tokens";
+/// Module path of an output layer of its own.
+pub const HEAD: &str = "lm_head";
+
+/// A linear layer that can carry an adapter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinearShape {
+    /// Module path, such as `model.layers.0.self_attn.q_proj`.
+    pub path: String,
+    /// O, rows of the weight.
+    pub outputs: usize,
+    /// I, columns of the weight.
+    pub inputs: usize,
+    /// Whether it adds a bias.
+    pub bias: Bias,
+}
+
 /// How the rotary frequencies are changed for longer contexts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RopeScaling {
@@ -92,16 +124,6 @@ pub enum Bias {
 }
 
 impl DecoderConfig {
-    /// Reads `config.json` in `dir`. The error names the file and the field.
-    pub fn read(dir: &Path) -> Result<Self> {
-        let path = dir.join("config.json");
-        let value = crate::checkpoint::read_json(&path)?;
-        Self::from_json(&value).map_err(|e| match e {
-            Error::Config { .. } => Error::file(path, e),
-            other => other,
-        })
-    }
-
     /// Reads the parsed `config.json`; refuses an unknown `model_type` and every field that this decoder would compute differently.
     pub fn from_json(value: &Value) -> Result<Self> {
         let source = value.as_object().ok_or_else(|| refuse("(whole file)", "is not a JSON object"))?;
@@ -214,19 +236,59 @@ impl DecoderConfig {
         Value::Object(out)
     }
 
+    /// Every linear that can carry an adapter, in layer order.
+    #[must_use]
+    pub fn linears(&self) -> Vec<LinearShape> {
+        let (c, f) = (self.hidden_size, self.intermediate_size);
+        let (q, kv) = (self.num_attention_heads * self.head_dim, self.num_key_value_heads * self.head_dim);
+        let of_block = [
+            ("self_attn.q_proj", q, c, self.qkv_bias),
+            ("self_attn.k_proj", kv, c, self.qkv_bias),
+            ("self_attn.v_proj", kv, c, self.qkv_bias),
+            ("self_attn.o_proj", c, q, self.output_bias),
+            ("mlp.gate_proj", f, c, self.mlp_bias),
+            ("mlp.up_proj", f, c, self.mlp_bias),
+            ("mlp.down_proj", c, f, self.mlp_bias),
+        ];
+        (0..self.num_hidden_layers)
+            .flat_map(|layer| {
+                of_block.map(|(name, outputs, inputs, bias)| LinearShape {
+                    path: format!("model.layers.{layer}.{name}"),
+                    outputs,
+                    inputs,
+                    bias,
+                })
+            })
+            .collect()
+    }
+
+    /// Name and shape of every weight of the checkpoint; a tied head has none of its own.
+    #[must_use]
+    pub fn weights(&self) -> Vec<(String, Vec<usize>)> {
+        let c = self.hidden_size;
+        let mut all = vec![(format!("{EMBEDDING}.weight"), vec![self.vocab_size, c])];
+        for linear in self.linears() {
+            all.push((format!("{}.weight", linear.path), vec![linear.outputs, linear.inputs]));
+            if linear.bias == Bias::Present {
+                all.push((format!("{}.bias", linear.path), vec![linear.outputs]));
+            }
+        }
+        for layer in 0..self.num_hidden_layers {
+            for norm in ["input_layernorm", "post_attention_layernorm"] {
+                all.push((format!("model.layers.{layer}.{norm}.weight"), vec![c]));
+            }
+        }
+        all.push(("model.norm.weight".into(), vec![c]));
+        if self.head == HeadKind::Untied {
+            all.push((format!("{HEAD}.weight"), vec![self.vocab_size, c]));
+        }
+        all
+    }
+
     /// Number of scalar weights; a tied head counts once.
     #[must_use]
     pub fn parameter_count(&self) -> u64 {
-        let on = |bias: Bias, n: usize| if bias == Bias::Present { n } else { 0 };
-        let (c, f) = (self.hidden_size, self.intermediate_size);
-        let (q, kv) = (self.num_attention_heads * self.head_dim, self.num_key_value_heads * self.head_dim);
-        let attention = c * q * 2 + c * kv * 2 + on(self.qkv_bias, q + 2 * kv) + on(self.output_bias, c);
-        let mlp = 3 * c * f + on(self.mlp_bias, 2 * f + c);
-        let embeddings = match self.head {
-            HeadKind::Tied => 1,
-            HeadKind::Untied => 2,
-        };
-        (self.num_hidden_layers * (attention + mlp + 2 * c) + c + embeddings * self.vocab_size * c) as u64
+        self.weights().iter().map(|(_, shape)| shape.iter().map(|n| *n as u64).product::<u64>()).sum()
     }
 }
 
@@ -245,14 +307,14 @@ impl RopeScaling {
         };
         match value {
             Value::Object(map) => map,
-            _ => Map::new(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
         }
     }
 }
 
-/// The refusal of one field; `read` puts the file's path in.
-pub(super) fn refuse(field: &str, problem: impl std::fmt::Display) -> Error {
-    Error::config(field, problem)
+/// The refusal of one field; whoever read the file puts its path in.
+pub(crate) fn refuse(field: &str, problem: impl std::fmt::Display) -> BadConfig {
+    BadConfig { field: field.to_owned(), problem: problem.to_string() }
 }
 
 /// Reads `rope_parameters` (transformers 5), or `rope_theta` with `rope_scaling` (transformers 4).
@@ -272,10 +334,7 @@ fn read_rope(fields: &Fields<'_>, max_positions: usize) -> Result<(f64, RopeScal
     let Some((name, rope)) = found else {
         return Ok((positive("rope_theta", outer_theta)?, RopeScaling::Default));
     };
-    let inside = |e: Error| match e {
-        Error::Config { field, problem } => Error::config(format!("{name}.{field}"), problem),
-        other => other,
-    };
+    let inside = |e: BadConfig| refuse(&format!("{name}.{}", e.field), e.problem);
     let theta = rope.optional_number("rope_theta").map_err(inside)?.unwrap_or(outer_theta);
     let theta = positive(&format!("{name}.rope_theta"), theta)?;
     if let Some(part) = rope.optional_number("partial_rotary_factor").map_err(inside)?
@@ -387,7 +446,8 @@ impl Fields<'_> {
 }
 
 /// A token id, a list of them, or nothing; `None` if the value is something else. Negative ids mean "none" in old files.
-pub(crate) fn token_ids(value: Option<&Value>) -> Option<Vec<u32>> {
+#[must_use]
+pub fn token_ids(value: Option<&Value>) -> Option<Vec<u32>> {
     let one = |v: &Value| match v.as_i64() {
         Some(n) if n < 0 => Some(None),
         Some(n) => u32::try_from(n).ok().map(Some),

@@ -1,0 +1,269 @@
+//! How much memory a training run needs, from the shapes alone: what the worker holds between steps, and the peak of each of its
+//! phases. Pure arithmetic; which terms there are follows tb-nn's operations, and a test of tb-worker measures them.
+
+use crate::decoder_config::{Bias, DecoderConfig, LinearShape};
+
+/// Bytes of a number in f32.
+const F32: u64 = 4;
+/// The worker before it has opened anything: program, threads, allocator.
+const PROCESS_BYTES: u64 = 24 << 20;
+/// A tokenizer in memory, per byte of vocabulary: the library keeps several maps of it.
+const TOKENIZER_BYTES_PER_TOKEN: u64 = 700;
+/// Bytes kept per row of data besides its tokens.
+const ROW_BYTES: u64 = 96;
+/// Scratch of one thread: two tiles of attention scores and the packing of a matrix product.
+const THREAD_BYTES: u64 = 1 << 20;
+/// Logits that exist at once, at most (tb-nn's `cross_entropy`).
+const LOGITS_BYTES: u64 = 48 << 20;
+
+/// Which weights train.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Trained {
+    /// An adapter in f32 on a frozen base.
+    Adapter {
+        /// The linears that it sits on.
+        linears: Vec<LinearShape>,
+        /// Its rank.
+        rank: u32,
+        /// Whether its input is dropped out in training: a bit of mask is kept per input.
+        dropout: Dropout,
+    },
+    /// Every weight, in f32.
+    All,
+}
+
+/// Whether an adapter's input is dropped out in training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropout {
+    /// Yes.
+    On,
+    /// No.
+    Off,
+}
+
+/// What a block keeps for the backward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activations {
+    /// Every inner result.
+    Kept,
+    /// Its input only (`gradient_checkpointing`).
+    Recomputed,
+}
+
+/// The largest batch of a phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BatchShape {
+    /// Rows, padded to the longest.
+    pub rows: u64,
+    /// Tokens of the longest.
+    pub width: u64,
+    /// Tokens that carry loss, over all rows.
+    pub supervised: u64,
+}
+
+/// A training run as far as its memory depends on it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// Which weights train.
+    pub trained: Trained,
+    /// Bytes of one base weight in memory.
+    pub weight_bytes: u64,
+    /// Size of the weight files, which are mapped while they are read; 0 for random weights.
+    pub file_bytes: u64,
+    /// What the blocks keep.
+    pub activations: Activations,
+    /// The largest micro-batch.
+    pub train: BatchShape,
+    /// The largest batch of an evaluation; no rows if there is none.
+    pub eval: BatchShape,
+    /// Rows of both files.
+    pub data_rows: u64,
+    /// Their tokens.
+    pub data_tokens: u64,
+    /// Size of both files.
+    pub data_bytes: u64,
+    /// Threads that compute.
+    pub threads: u64,
+}
+
+/// One part of the memory of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its name: `process`, `data`, `base_weights`, `adapter`, `optimizer`, `gradients`, `activations`, `logits` or `loading`.
+    pub name: &'static str,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// The memory of a run at its peak.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// The phase in which the peak falls: `loading`, `training` or `evaluation`.
+    pub phase: &'static str,
+    /// What is held then; no part is empty.
+    pub parts: Vec<Part>,
+}
+
+impl Footprint {
+    /// All parts together.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        self.parts.iter().map(|p| p.bytes).sum()
+    }
+}
+
+/// Weights that train, and all weights with them.
+#[must_use]
+pub fn parameters(config: &DecoderConfig, trained: &Trained) -> (u64, u64) {
+    let base = config.parameter_count();
+    match trained {
+        Trained::Adapter { linears, rank, .. } => {
+            let adapter = crate::adapter::adapter_parameters(linears, *rank);
+            (adapter, base + adapter)
+        }
+        Trained::All => (base, base),
+    }
+}
+
+/// The memory of a run of this shape at its peak.
+#[must_use]
+pub fn footprint(config: &DecoderConfig, run: &Workload) -> Footprint {
+    let (trainable, _) = parameters(config, &run.trained);
+    let base = config.parameter_count();
+    let vocabulary = config.vocab_size as u64;
+    let data = run.data_rows * ROW_BYTES + run.data_tokens * 2 * F32 + run.data_bytes;
+    let always = [
+        Part {
+            name: "process",
+            bytes: PROCESS_BYTES + run.threads * THREAD_BYTES + vocabulary * TOKENIZER_BYTES_PER_TOKEN,
+        },
+        Part { name: "data", bytes: data },
+    ];
+    let weights = match run.trained {
+        Trained::Adapter { .. } => [
+            Part { name: "base_weights", bytes: base * run.weight_bytes },
+            Part { name: "adapter", bytes: trainable * F32 },
+        ],
+        Trained::All => [Part { name: "base_weights", bytes: base * F32 }, Part { name: "adapter", bytes: 0 }],
+    };
+    let optimizer = Part { name: "optimizer", bytes: trainable * 2 * F32 };
+    let loading = Part { name: "loading", bytes: run.file_bytes };
+    let phases = [
+        ("loading", [always.as_slice(), &weights[..1], &[loading]].concat()),
+        (
+            "training",
+            [
+                always.as_slice(),
+                &weights,
+                &[
+                    optimizer,
+                    // The sum over micro-batches, and what one backward pass brings.
+                    Part { name: "gradients", bytes: trainable * 2 * F32 },
+                    Part { name: "activations", bytes: training_bytes(config, run) },
+                    Part { name: "logits", bytes: logits_bytes(config, run.train) },
+                ],
+            ]
+            .concat(),
+        ),
+        (
+            "evaluation",
+            [
+                always.as_slice(),
+                &weights,
+                &[
+                    optimizer,
+                    Part { name: "activations", bytes: evaluation_bytes(config, run) },
+                    Part { name: "logits", bytes: logits_bytes(config, run.eval) },
+                ],
+            ]
+            .concat(),
+        ),
+    ];
+    let phases = phases.map(|(phase, parts)| Footprint {
+        phase,
+        parts: parts.into_iter().filter(|p| p.bytes > 0).collect::<Vec<_>>(),
+    });
+    phases.into_iter().max_by_key(Footprint::total_bytes).expect("there are three phases")
+}
+
+/// Widths of one block, in numbers per token.
+struct Widths {
+    c: u64,
+    heads: u64,
+    q: u64,
+    kv: u64,
+    f: u64,
+}
+
+impl Widths {
+    fn of(config: &DecoderConfig) -> Self {
+        Self {
+            c: config.hidden_size as u64,
+            heads: config.num_attention_heads as u64,
+            q: (config.num_attention_heads * config.head_dim) as u64,
+            kv: (config.num_key_value_heads * config.head_dim) as u64,
+            f: config.intermediate_size as u64,
+        }
+    }
+}
+
+/// Bytes per token that one block keeps for the backward pass (tb-nn's `attention_block`, `mlp_block`; for whole-model training its
+/// separate operations).
+fn kept_per_token(config: &DecoderConfig, run: &Workload) -> u64 {
+    let w = Widths::of(config);
+    match &run.trained {
+        Trained::Adapter { linears, rank, dropout } => {
+            let layers = (config.num_hidden_layers as u64).max(1);
+            let inputs: u64 = linears.iter().map(|l| l.inputs as u64).sum();
+            let low = linears.len() as u64 * u64::from(*rank) * F32 / layers;
+            let masks = match dropout {
+                Dropout::On => inputs / 8 / layers,
+                Dropout::Off => 0,
+            };
+            // The results of both halves in the model's numbers; q, k, v, the attention's result and its sums; gate and up.
+            2 * w.c * run.weight_bytes + F32 * (2 * w.q + 2 * w.kv + w.heads + 2 * w.f) + low + masks
+        }
+        Trained::All => {
+            let biases = u64::from(config.qkv_bias == Bias::Present) * (w.q + 2 * w.kv);
+            // Two norms and two sums with their inputs; q, k, v before and after the rotation; attention; gate, up, product, down.
+            F32 * (6 * w.c + 3 * w.q + 3 * w.kv + w.heads + 3 * w.f + biases)
+        }
+    }
+}
+
+/// Bytes per token while one block's backward pass runs, besides what it keeps.
+fn backward_per_token(config: &DecoderConfig) -> u64 {
+    let w = Widths::of(config);
+    // Feed-forward: the gradients of product, gate and up; the norm, its gradient, and those of result and input. Attention likewise.
+    let feed_forward = 3 * w.f + 4 * w.c;
+    let attention = 2 * w.q + 2 * w.kv + 4 * w.c;
+    F32 * feed_forward.max(attention)
+}
+
+fn training_bytes(config: &DecoderConfig, run: &Workload) -> u64 {
+    let (c, layers) = (config.hidden_size as u64, config.num_hidden_layers as u64);
+    let tokens = run.train.rows * run.train.width;
+    let kept = kept_per_token(config, run);
+    let blocks = match run.activations {
+        Activations::Kept => layers * kept,
+        Activations::Recomputed => layers * c * run.weight_bytes + kept,
+    };
+    tokens * (blocks + backward_per_token(config) + c * run.weight_bytes) + supervised_bytes(config, run.train)
+}
+
+fn evaluation_bytes(config: &DecoderConfig, run: &Workload) -> u64 {
+    // No graph is kept: one block's inner results at a time, between its input and its result.
+    let tokens = run.eval.rows * run.eval.width;
+    tokens * (kept_per_token(config, run) + config.hidden_size as u64 * F32) + supervised_bytes(config, run.eval)
+}
+
+/// The final states of supervised positions, and their gradients.
+fn supervised_bytes(config: &DecoderConfig, batch: BatchShape) -> u64 {
+    2 * F32 * batch.supervised * config.hidden_size as u64
+}
+
+fn logits_bytes(config: &DecoderConfig, batch: BatchShape) -> u64 {
+    let v = (config.vocab_size as u64).max(1);
+    let rows = (LOGITS_BYTES / F32 / v).clamp(16, 1024);
+    rows.min(batch.supervised) * v * F32
+}

@@ -1,0 +1,206 @@
+//! The memory that `tb_core::footprint` foretells is what a worker's process really takes at its peak.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use candle_core::{DType, Device};
+use serde_json::json;
+use tb_core::adapter::{TargetModules, adapted};
+use tb_core::footprint::{Activations, BatchShape, Dropout, Footprint, Trained, Workload, footprint};
+use tb_core::recipe::{self, Dtype, Hyperparameters, Method};
+use tb_core::run_folder::{DataSource, ModelSource, RunEventBody, RunSpec, SCHEMA, Task, TrainTask};
+use tb_data::files::RunFolder;
+use tb_data::import::import;
+use tb_data::model_folder;
+use tb_data::sample;
+use tb_data::tokenize::{RenderOptions, TextTokenizer, render_row};
+use tb_nn::decoder::{Decoder, DecoderConfig};
+
+/// How far a measured peak may lie from the estimate.
+const TOLERANCE: f64 = 0.10;
+
+/// A base with the sample's tokenizer.
+fn write_base(folder: &Path, tokenizer: &Path, hidden: usize, layers: usize) {
+    let config = json!({
+        "model_type": "llama", "vocab_size": 3072, "hidden_size": hidden, "intermediate_size": hidden * 5 / 2,
+        "num_hidden_layers": layers, "num_attention_heads": hidden / 64, "num_key_value_heads": hidden / 128,
+        "max_position_embeddings": 512, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": true,
+        "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0
+    });
+    let config = DecoderConfig::from_json(&config).unwrap();
+    Decoder::init(config, 5, 0.02, &Device::Cpu).unwrap().save_full(folder, DType::F16).unwrap();
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        std::fs::copy(tokenizer.join(name), folder.join(name)).unwrap();
+    }
+}
+
+/// Rows of about `words` words each.
+fn write_rows(path: &Path, rows: usize, words: usize) {
+    let text = |seed: usize| -> String {
+        (0..words / 2)
+            .map(|w| ["the", "report", "is", "late", "please", "send", "it"][(seed + w) % 7])
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let lines: Vec<String> =
+        (0..rows).map(|r| json!({"prompt": text(r), "completion": format!(" {}", text(r + 3))}).to_string()).collect();
+    std::fs::write(path, lines.join("\n")).unwrap();
+}
+
+/// Figures of a file's rows: how many, their tokens, and the largest batch of so many.
+fn figures(path: &Path, base: &Path, h: &Hyperparameters, batch: u32) -> (u64, u64, BatchShape) {
+    let tokenizer = TextTokenizer::load(base).unwrap();
+    let options = RenderOptions { max_length: h.max_length as usize, loss_on: h.loss_on };
+    let imported = import(path, None).unwrap();
+    let mut rows: Vec<(u64, u64)> = imported
+        .rows
+        .iter()
+        .map(|row| render_row(&tokenizer, &row.example, &options).unwrap())
+        .map(|row| (row.ids.len() as u64, row.supervised() as u64))
+        .collect();
+    rows.sort_unstable_by_key(|row| std::cmp::Reverse(*row));
+    let taken = u64::from(batch).min(rows.len() as u64);
+    let shape =
+        BatchShape { rows: taken, width: rows[0].0, supervised: rows.iter().take(taken as usize).map(|r| r.1).sum() };
+    (rows.len() as u64, rows.iter().map(|r| r.0).sum(), shape)
+}
+
+fn estimate(base: &Path, train: &Path, eval: Option<&Path>, h: &Hyperparameters) -> Footprint {
+    let config = model_folder::read_config(base).unwrap();
+    let targets = TargetModules::from(&h.target_modules);
+    let (rows, tokens, shape) = figures(train, base, h, h.per_device_train_batch_size);
+    let (eval_rows, eval_tokens, eval_shape) =
+        eval.map(|path| figures(path, base, h, h.per_device_eval_batch_size)).unwrap_or((0, 0, BatchShape::default()));
+    let size = |path: &Path| std::fs::metadata(path).unwrap().len();
+    let workload = Workload {
+        trained: Trained::Adapter {
+            linears: adapted(&config, &targets).unwrap(),
+            rank: h.lora_r,
+            dropout: if h.lora_dropout > 0.0 { Dropout::On } else { Dropout::Off },
+        },
+        weight_bytes: if h.dtype == Dtype::Bf16 { 2 } else { 4 },
+        file_bytes: model_folder::stored_weights(base).unwrap().size_bytes,
+        activations: if h.gradient_checkpointing { Activations::Recomputed } else { Activations::Kept },
+        train: shape,
+        eval: eval_shape,
+        data_rows: rows + eval_rows,
+        data_tokens: tokens + eval_tokens,
+        data_bytes: size(train) + eval.map_or(0, size),
+        threads: std::thread::available_parallelism().map_or(1, |n| n.get() as u64),
+    };
+    footprint(&config, &workload)
+}
+
+/// The peak of a real run of a few steps.
+fn measured(place: &Path, name: &str, base: &Path, train: &Path, eval: Option<&Path>, h: &Hyperparameters) -> u64 {
+    let data = |path: &Path| DataSource { path: path.to_owned(), mapping: None };
+    let spec = RunSpec {
+        schema: SCHEMA,
+        run_id: name.to_owned(),
+        device: "cpu".to_owned(),
+        task: Task::Train(Box::new(TrainTask {
+            method: Method::Sft,
+            model: ModelSource { base: base.to_owned(), adapter: None },
+            data: data(train),
+            eval_data: eval.map(data),
+            hyperparameters: h.clone(),
+        })),
+    };
+    let run = place.join(name);
+    RunFolder::create(&run, &spec).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_tonebridge-worker"))
+        .arg("--run")
+        .arg(&run)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let events = RunFolder::open(&run).unwrap().events_after(0).unwrap();
+    let done = events.into_iter().rev().find_map(|e| match e.body {
+        RunEventBody::Done(done) => Some(done),
+        _ => None,
+    });
+    done.unwrap().metrics["peak_memory_bytes"].as_f64().unwrap() as u64
+}
+
+#[test]
+fn peak_memory_is_as_estimated() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path();
+    let bundled = sample::write_bundled(&place.join("sample")).unwrap();
+    let (wide, deep) = (place.join("wide"), place.join("deep"));
+    write_base(&wide, &bundled.base, 512, 4);
+    write_base(&deep, &bundled.base, 256, 12);
+    let (short, long) = (place.join("short.jsonl"), place.join("long.jsonl"));
+    write_rows(&short, 64, 60);
+    write_rows(&long, 32, 300);
+    let common = Hyperparameters {
+        lora_r: 16,
+        lora_dropout: 0.0,
+        target_modules: recipe::TargetModules::Pattern("all-linear".into()),
+        max_steps: 3,
+        per_device_train_batch_size: 8,
+        max_length: 512,
+        shuffle: false,
+        gradient_checkpointing: false,
+        ..Hyperparameters::default()
+    };
+    let attention = recipe::TargetModules::Suffixes(vec!["q_proj".into(), "v_proj".into()]);
+    let cases: [(&str, &PathBuf, &PathBuf, Option<&PathBuf>, Hyperparameters); 8] = [
+        (
+            "sample",
+            &bundled.base,
+            &bundled.train,
+            Some(&bundled.heldout),
+            Hyperparameters {
+                per_device_train_batch_size: 12,
+                max_length: 160,
+                group_by_length: true,
+                eval_steps: 3,
+                ..common.clone()
+            },
+        ),
+        ("kept", &wide, &long, None, common.clone()),
+        ("recomputed", &wide, &long, Some(&short), Hyperparameters { gradient_checkpointing: true, ..common.clone() }),
+        (
+            "dropout",
+            &wide,
+            &long,
+            None,
+            Hyperparameters { lora_dropout: 0.1, target_modules: attention.clone(), ..common.clone() },
+        ),
+        ("bfloat16", &wide, &long, None, Hyperparameters { dtype: Dtype::Bf16, ..common.clone() }),
+        ("deep", &deep, &long, Some(&long), Hyperparameters { lora_r: 64, ..common.clone() }),
+        (
+            "large batch",
+            &deep,
+            &short,
+            Some(&short),
+            Hyperparameters { per_device_train_batch_size: 64, target_modules: attention, ..common.clone() },
+        ),
+        ("small", &bundled.base, &short, None, Hyperparameters { per_device_train_batch_size: 1, ..common }),
+    ];
+    let mut worst = 0.0_f64;
+    let mut table = String::new();
+    for (name, base, train, eval, h) in &cases {
+        let found = estimate(base, train, eval.map(PathBuf::as_path), h);
+        let peak = measured(place, name, base, train, eval.map(PathBuf::as_path), h);
+        let (mib, total) = (f64::from(1 << 20), found.total_bytes());
+        let off = total as f64 / peak as f64 - 1.0;
+        worst = worst.max(off.abs());
+        let parts: Vec<String> =
+            found.parts.iter().map(|p| format!("{} {:.1}", p.name, p.bytes as f64 / mib)).collect();
+        table += &format!(
+            "{name:12} measured {:7.1} MiB, estimated {:7.1} ({:+.1} %) at {}: {}\n",
+            peak as f64 / mib,
+            total as f64 / mib,
+            100.0 * off,
+            found.phase,
+            parts.join(", ")
+        );
+    }
+    eprintln!("{table}");
+    assert!(worst <= TOLERANCE, "\n{table}");
+}
