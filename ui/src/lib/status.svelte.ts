@@ -1,4 +1,5 @@
 // The state of the machine and the queue, asked every two seconds while somebody shows it and the page is visible.
+import { untrack } from "svelte";
 import { rpc, type StatusView } from "./api";
 
 const EVERY_MS = 2000;
@@ -24,7 +25,7 @@ class Status {
     this.#watchers += 1;
     if (this.#watchers === 1) {
       document.addEventListener("visibilitychange", this.look);
-      void this.look();
+      untrack(() => void this.look());
     }
     return () => {
       this.#watchers -= 1;

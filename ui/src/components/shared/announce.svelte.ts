@@ -1,4 +1,5 @@
 // Short news for everyone: shown for a moment at the lower edge, and read out by screen readers.
+import { errorText, errorTitle, shownError } from "./errors";
 
 /** One piece of news. */
 export interface News {
@@ -34,6 +35,8 @@ export function announce(text: string, more: Partial<Omit<News, "id" | "text">> 
 
 /** Tells an error that has no place of its own on the page. */
 export function announceError(thrown: unknown): void {
-  const { message = String(thrown), hint = "" } = (thrown ?? {}) as { message?: string; hint?: string };
-  announce(message, { tone: "danger", ...(hint ? { hint } : {}) });
+  const error = shownError(thrown);
+  if (error.code === "cancelled") return;
+  const [first = "", ...rest] = error.message === "" ? [errorTitle(error), ...errorText(error)] : errorText(error);
+  announce(first, { tone: "danger", ...(rest.length > 0 ? { hint: rest.join(" ") } : {}) });
 }

@@ -29,10 +29,9 @@ export function strokeOf(event: KeyboardEvent): string {
   const parts: string[] = [];
   if (mod) parts.push("mod");
   if (event.altKey) parts.push("alt");
-  const key = event.key.length === 1 ? event.key : event.key;
   // Shift is part of a printed sign ("?", "N"), and only named with keys that print none.
   if (event.shiftKey && (event.key.length > 1 || mod)) parts.push("shift");
-  parts.push(mod && key.length === 1 ? key.toLowerCase() : key);
+  parts.push(mod && event.key.length === 1 ? event.key.toLowerCase() : event.key);
   return parts.join("+");
 }
 
@@ -52,7 +51,9 @@ const SHOWN: Record<string, string> = {
 /** What stands on the keys of a stroke: `mod+Enter` is ["Ctrl", "↵"]. */
 export function capsOf(stroke: string): string[] {
   if (stroke === "+") return ["+"];
-  return stroke.split("+").map((part) => SHOWN[part] ?? (part.length === 1 ? part : part));
+  const parts = stroke.split("+");
+  // With Ctrl, case means nothing: keyboards print capitals.
+  return parts.map((part) => SHOWN[part] ?? (parts.length > 1 ? part.toUpperCase() : part));
 }
 
 /** The same as one text, as `aria-keyshortcuts` wants it. */

@@ -1,4 +1,5 @@
 // The one table of actions, what each does at the moment, and the keyboard.
+import { untrack } from "svelte";
 import type { Action, Scope } from "./action";
 import { ariaKeys, strokeOf, strokesOf } from "./action";
 import { datasets } from "./datasets";
@@ -42,9 +43,9 @@ export function useAction(id: ActionId, run: Offer["run"], when?: Offer["when"])
 }
 
 function change(id: string, to: (now: readonly Offer[]) => readonly Offer[]): void {
-  const next = new Map(offers);
-  next.set(id, to(next.get(id) ?? []));
-  offers = next;
+  // Whoever offers in an effect must not depend on what is offered.
+  const now = untrack(() => offers);
+  offers = new Map(now).set(id, to(now.get(id) ?? []));
 }
 
 function inForce(id: string): Offer | undefined {

@@ -1,7 +1,7 @@
 // What a refused or failed command says: a code that programs act on, a sentence of what happened, a hint of what to do.
 import type { ErrorCode } from "./generated/ErrorCode";
 
-/** An error as the service layer gives it. */
+/** An error as the service layer gives it. Its message is empty where the page itself found out: the code says it all. */
 export class ApiError extends Error {
   readonly code: ErrorCode;
   /** What to do next; empty if nothing. */

@@ -37,8 +37,8 @@ async function post(path: string, body: unknown, signal?: AbortSignal): Promise<
 }
 
 function unreachable(thrown: unknown): ApiError {
-  if (thrown instanceof DOMException && thrown.name === "AbortError") return new ApiError("cancelled", "Stopped.");
-  return new ApiError("unavailable", "The server does not answer.", "Is `tonebridge serve` still running?");
+  // No message: what the page itself finds out it says in its own language, by the code.
+  return new ApiError(thrown instanceof DOMException && thrown.name === "AbortError" ? "cancelled" : "unavailable", "");
 }
 
 async function refusal(answer: Response): Promise<ApiError> {
@@ -48,7 +48,7 @@ async function refusal(answer: Response): Promise<ApiError> {
   } catch {
     // Not from the command table: a proxy or the sign-in check.
     const code = answer.status === 401 ? "unauthenticated" : answer.status >= 502 ? "unavailable" : "internal";
-    return new ApiError(code, `The server answered ${answer.status}.`);
+    return new ApiError(code, code === "internal" ? `HTTP ${answer.status}` : "");
   }
 }
 

@@ -15,7 +15,7 @@ import type { Model } from "./generated/Model";
 import type { ModelId } from "./generated/ModelId";
 import type { Plan } from "./generated/Plan";
 import type { Row } from "./generated/Row";
-import type { SettingsView } from "./generated/SettingsView";
+import type { Settings } from "./generated/Settings";
 import type { SplitName } from "./generated/SplitName";
 import type { StartJob } from "./generated/StartJob";
 
@@ -141,7 +141,13 @@ export interface StatusView {
 export interface StorageItem { what: string; path: string; size_bytes: number; count: number }
 export interface StartSample { hyperparameters: Record<string, unknown> }
 
+export type Origin = "default" | "file" | "secrets_file" | "keyring" | "environment" | "command_line";
+export type Vault = "keyring" | "file";
+export interface SecretState { name: string; origin: Origin }
+export interface SettingsView { home: string; settings: Settings; origins: Record<string, Origin>; secrets: SecretState[]; secret_store: Vault }
+
 export interface PendingCommands {
+  settings_get: { args: Nothing; result: SettingsView };
   data_rows: { args: RowsOf; result: DataRows };
   data_stats: { args: StatsOf; result: DataStats };
   data_delete: { args: ById; result: DatasetDeleted };

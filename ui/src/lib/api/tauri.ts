@@ -66,7 +66,7 @@ const stream: Backend["stream"] = async (name, args, onItem, signal) => {
       else if (line.type === "end") resolve();
       else reject(toApiError(line.error));
     };
-    signal.addEventListener("abort", () => reject(new ApiError("cancelled", "Stopped.")));
+    signal.addEventListener("abort", () => reject(new ApiError("cancelled", "")));
   });
   // Without a handler of its own a refusal before the await below would go unhandled.
   ended.catch(() => undefined);

@@ -76,7 +76,6 @@ export type { Said } from "./generated/Said";
 export type { SampleInstalled } from "./generated/SampleInstalled";
 export type { SchedulerType } from "./generated/SchedulerType";
 export type { Settings } from "./generated/Settings";
-export type { SettingsView } from "./generated/SettingsView";
 export type { SplitInfo } from "./generated/SplitInfo";
 export type { SplitName } from "./generated/SplitName";
 export type { StartEval } from "./generated/StartEval";

@@ -18,7 +18,8 @@ export function fit(text: string, title: string): 0 | 1 | 2 | 3 {
   if (given.startsWith(wanted)) return 3;
   const at = given.indexOf(wanted);
   if (at > 0 && !/[\p{L}\p{N}]/u.test(given[at - 1] ?? "")) return 2;
-  if (at > 0) return 1;
+  // One letter is in almost every title.
+  if (at > 0 && wanted.length > 1) return 1;
   let from = 0;
   for (const letter of wanted) {
     const next = given.indexOf(letter, from);

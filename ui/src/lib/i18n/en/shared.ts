@@ -35,6 +35,8 @@ export const shared = {
   "check.warn": "Warning",
   "check.fail": "Failed",
   "check.bad": "Problem",
+  "error_text.unavailable": "Runs go on without it. This page comes back by itself as soon as the server does.",
+  "error_text.unauthenticated": "Open the address that the server printed at its start.",
   "error.unavailable": "The server does not answer",
   "error.unauthenticated": "You are signed out",
   "error.forbidden": "This needs another role",

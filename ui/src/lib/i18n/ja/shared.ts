@@ -37,6 +37,8 @@ export const shared: Translation<typeof en> = {
   "check.warn": "注意",
   "check.fail": "失敗",
   "check.bad": "問題あり",
+  "error_text.unavailable": "実行はサーバーなしでも続きます。サーバーが戻ると、このページも自動的に復帰します。",
+  "error_text.unauthenticated": "サーバーの起動時に表示されたアドレスを開いてください。",
   "error.unavailable": "サーバーが応答しません",
   "error.unauthenticated": "サインインしていません",
   "error.forbidden": "権限がありません",
