@@ -5,11 +5,14 @@ import { t } from "$lib/i18n/index.svelte";
 import type { Ticks } from "./ticks";
 import type { XAxis } from "./track";
 
+/** A small chart has no room for six digits. */
+const SHORT_FROM = 100_000;
+
 /** A mark. */
-export function axisTick(axis: XAxis, value: number, ticks: Ticks): string {
+export function axisTick(axis: XAxis, value: number, ticks: Ticks, isSmall = false): string {
   if (axis === "tokens") return shortCount(value);
   if (axis === "time") return ticks.decimals > 0 ? decimal(value, ticks.decimals) : durationShort(value);
-  return count(value);
+  return isSmall && value >= SHORT_FROM ? shortCount(value) : count(value);
 }
 
 /** A place in the box of values: "Step 800". */

@@ -19,7 +19,7 @@ const layout: Layout = {
   top: 10,
   width: 500,
   height: 200,
-  view: { x: { min: 0, max: 100 }, y: { min: 0, max: 10, isBroken: false } },
+  view: { x: { min: 0, max: 100 }, y: { min: 0, max: 10, step: 2, isBroken: false } },
   x: { growth: "linear", min: 0, max: 100, from: 40, to: 540 },
   y: { growth: "linear", min: 0, max: 10, from: 210, to: 10 },
 };
@@ -52,4 +52,11 @@ test("when there is no room, the values go first and then the greys", () => {
   expect(labels.length).toBeLessThan(16);
   expect(labels.every(({ hasDetail }) => !hasDetail)).toBe(true);
   for (let i = 0; i < 6; i++) expect(labels.some((label) => label.curve.id === `r${i}`)).toBe(true);
+});
+
+test("several lines that end early at one place have their names in a stack", () => {
+  const labels = endLabels([curve("a", flat(50, 5)), curve("b", flat(51, 5)), curve("c", flat(52, 5))], "step", layout, () => 60);
+  const middles = labels.map(({ middle }) => middle).sort((x, y) => x - y);
+  expect((middles[1] as number) - (middles[0] as number)).toBeGreaterThanOrEqual(28);
+  expect((middles[2] as number) - (middles[1] as number)).toBeGreaterThanOrEqual(28);
 });

@@ -47,19 +47,24 @@ export function endLabels(curves: readonly Curve[], axis: XAxis, layout: Layout,
     const from = isInside ? end.x + TEXT_FROM_LINE : right + TEXT_FROM_LINE;
     return { ...end, isInside, from, to: from + widthOf(end.curve) };
   });
-  const gutter = overlapping(places.filter(({ isInside }) => !isInside)).flatMap((group) => {
-    const room = height + 8;
-    const hasDetail = group.length * (TWO_LINES + GAP) <= room;
-    const size = hasDetail ? TWO_LINES : ONE_LINE;
-    const most = Math.max(1, Math.floor(room / (size + (hasDetail ? GAP : 0))));
-    const kept = group.length <= most ? group : [...group].sort((a, b) => worth(b.curve) - worth(a.curve)).slice(0, most);
-    const middles = placeLabels(kept.map(({ y }) => ({ y, height: size })), hasDetail ? GAP : 0, top - 4, top + height + 4);
-    return kept.map((place, i) => labelOf(place, middles[i] ?? place.y, hasDetail));
+  const gutter = overlapping(places.filter(({ isInside }) => !isInside)).flatMap((group) => stacked(group, layout));
+  // A name alone inside the plot keeps clear of the lines and of the gutter's names; several at one place stand in a stack.
+  const inside = overlapping(places.filter(({ isInside }) => isInside)).flatMap((group) => {
+    const [alone] = group;
+    return alone && group.length === 1 ? [besideLines(alone, curves, axis, layout, gutter)] : stacked(group, layout);
   });
-  // Names inside the plot keep clear of the lines, of the gutter's names where they reach into it, and of each other.
-  const inside: Placed[] = [];
-  for (const place of places.filter(({ isInside }) => isInside)) inside.push(besideLines(place, curves, axis, layout, [...gutter, ...inside]));
   return [...gutter, ...inside];
+}
+
+/** Names under each other, moved as little as possible; what does not fit is left out. */
+function stacked(group: readonly Place[], { top, height }: Layout): Placed[] {
+  const room = height + 8;
+  const hasDetail = group.length * (TWO_LINES + GAP) <= room;
+  const size = hasDetail ? TWO_LINES : ONE_LINE;
+  const most = Math.max(1, Math.floor(room / (size + (hasDetail ? GAP : 0))));
+  const kept = group.length <= most ? group : [...group].sort((a, b) => worth(b.curve) - worth(a.curve)).slice(0, most);
+  const middles = placeLabels(kept.map(({ y }) => ({ y, height: size })), hasDetail ? GAP : 0, top - 4, top + height + 4);
+  return kept.map((place, i) => labelOf(place, middles[i] ?? place.y, hasDetail));
 }
 
 /** A label with the room that it takes. */

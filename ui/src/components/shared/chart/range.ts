@@ -7,6 +7,8 @@ import { niceStep } from "./ticks";
 export interface Range {
   readonly min: number;
   readonly max: number;
+  /** The step between two marks, so that both ends carry one; 0 on a log axis. */
+  readonly step: number;
   /** Whether the axis leaves out the part down to 0 and must say so. */
   readonly isBroken: boolean;
 }
@@ -20,26 +22,27 @@ const SQUEEZED = 0.2;
 /** A round range around the values. `low > high` means that there are none. */
 export function yRange(low: number, high: number, growth: Growth, floor: Floor, most: number): Range {
   if (growth === "log") return logRange(low, high);
-  if (low > high) return { min: 0, max: 1, isBroken: false };
+  if (low > high) return { min: 0, max: 1, step: 0.5, isBroken: false };
   const fromZero = floor === "zero" || low <= 0 || low < SQUEEZED * high;
   const bottom = fromZero ? Math.min(0, low) : low;
   const top = Math.max(high, fromZero ? 0 : high);
   if (top === bottom) {
     const half = Math.abs(top) / 2 || 0.5;
-    return { min: fromZero && top >= 0 ? 0 : top - half, max: top + half, isBroken: !fromZero };
+    const [from, to] = [fromZero && top >= 0 ? 0 : top - half, top + half];
+    return { min: from, max: to, step: (to - from) / 2, isBroken: !fromZero };
   }
   const step = niceStep(top - bottom, most);
   const min = Math.floor(bottom / step + 1e-9) * step;
   const max = Math.ceil(top / step - 1e-9) * step;
-  return { min: round(min), max: round(max), isBroken: min > 0 };
+  return { min: round(min), max: round(max), step, isBroken: min > 0 };
 }
 
 function logRange(low: number, high: number): Range {
-  if (!(high > 0) || low > high) return { min: 0.1, max: 1, isBroken: false };
+  if (!(high > 0) || low > high) return { min: 0.1, max: 1, step: 0, isBroken: false };
   const bottom = low > 0 ? low : high / 1000;
   // Up to the next round number on each side.
   const from = nextRound(bottom, "down");
-  return { min: from, max: Math.max(nextRound(high, "up"), round(from * 1.5)), isBroken: false };
+  return { min: from, max: Math.max(nextRound(high, "up"), round(from * 1.5)), step: 0, isBroken: false };
 }
 
 const ROUND = [1, 1.5, 2, 3, 4, 5, 6, 8, 10];

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { xEnd, yRange } from "./range";
 import { countTicks, decimalsOf, linearTicks, logTicks, niceStep, timeTicks } from "./ticks";
+import { yTicks } from "./view";
 
 test("steps are round and at most as many as asked for", () => {
   expect(niceStep(1800, 9)).toBe(200);
@@ -40,22 +41,22 @@ test("times are marked by the steps of a clock", () => {
 });
 
 test("the y axis begins at 0, or says that it does not", () => {
-  expect(yRange(0.05, 2.5, "linear", "data", 6)).toEqual({ min: 0, max: 2.5, isBroken: false });
+  expect(yRange(0.05, 2.5, "linear", "data", 6)).toEqual({ min: 0, max: 2.5, step: 0.5, isBroken: false });
   const broken = yRange(0.86, 2.53, "linear", "data", 10);
-  expect(broken).toEqual({ min: 0.8, max: 2.6, isBroken: true });
-  expect(yRange(3000, 3100, "linear", "zero", 4)).toEqual({ min: 0, max: 4000, isBroken: false });
+  expect(broken).toEqual({ min: 0.8, max: 2.6, step: 0.2, isBroken: true });
+  expect(yRange(3000, 3100, "linear", "zero", 4)).toEqual({ min: 0, max: 4000, step: 1000, isBroken: false });
   expect(yRange(-1, 3, "linear", "zero", 4).min).toBeLessThanOrEqual(-1);
 });
 
 test("one value alone, or none, still has an axis", () => {
-  expect(yRange(2, 2, "linear", "data", 5)).toEqual({ min: 1, max: 3, isBroken: true });
-  expect(yRange(0, 0, "linear", "zero", 5)).toEqual({ min: 0, max: 0.5, isBroken: false });
-  expect(yRange(Infinity, -Infinity, "linear", "data", 5)).toEqual({ min: 0, max: 1, isBroken: false });
+  expect(yRange(2, 2, "linear", "data", 5)).toEqual({ min: 1, max: 3, step: 1, isBroken: true });
+  expect(yRange(0, 0, "linear", "zero", 5)).toEqual({ min: 0, max: 0.5, step: 0.25, isBroken: false });
+  expect(yRange(Infinity, -Infinity, "linear", "data", 5)).toEqual({ min: 0, max: 1, step: 0.5, isBroken: false });
 });
 
 test("a log range ends on marks and holds every value", () => {
-  expect(yRange(0.35, 7, "log", "data", 5)).toEqual({ min: 0.3, max: 8, isBroken: false });
-  expect(yRange(1, 100, "log", "data", 5)).toEqual({ min: 1, max: 100, isBroken: false });
+  expect(yRange(0.35, 7, "log", "data", 5)).toEqual({ min: 0.3, max: 8, step: 0, isBroken: false });
+  expect(yRange(1, 100, "log", "data", 5)).toEqual({ min: 1, max: 100, step: 0, isBroken: false });
   expect(yRange(0, 1e-4, "log", "data", 5).min).toBeCloseTo(1e-7, 12);
   for (const [low, high] of [[1, 1], [2, 5], [0.99, 1.01], [5e-5, 2e-4]] as const) {
     const range = yRange(low, high, "log", "data", 5);
@@ -71,4 +72,14 @@ test("the x axis ends where the run is planned to end, else a little past the la
   expect(xEnd(1001, null)).toBe(1100);
   expect(xEnd(1050, null)).toBe(1100);
   expect(xEnd(0, null)).toBe(1);
+});
+
+test("both ends of a y axis carry a mark", () => {
+  for (let k = 0; k < 300; k++) {
+    const low = 1.3 ** (k % 30) / 50;
+    const range = yRange(low, low * (1.2 + (k % 7)), "linear", "data", 3 + (k % 9));
+    const { values } = yTicks(range, "linear", 5);
+    expect(values[0]).toBeCloseTo(range.min, 9);
+    expect(values.at(-1)).toBeCloseTo(range.max, 9);
+  }
 });

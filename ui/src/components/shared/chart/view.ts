@@ -4,7 +4,7 @@ import type { Column } from "./column";
 import { tracksOf, type Curve } from "./curve";
 import { xEnd, yRange, type Floor, type Range } from "./range";
 import type { Growth } from "./scale";
-import { countTicks, linearTicks, logTicks, timeTicks, type Ticks } from "./ticks";
+import { countTicks, decimalsOf, logTicks, multiples, timeTicks, type Ticks } from "./ticks";
 import type { Track, XAxis } from "./track";
 
 /** A horizontal line with a meaning: a limit of memory, a clip of the gradient. */
@@ -100,5 +100,6 @@ export function xTicks(axis: XAxis, min: number, max: number, most: number): Tic
 
 /** Marks of the y axis. */
 export function yTicks(range: Range, growth: Growth, most: number): Ticks {
-  return growth === "log" ? logTicks(range.min, range.max, most) : linearTicks(range.min, range.max, most);
+  if (growth === "log") return logTicks(range.min, range.max, most);
+  return { values: multiples(range.step, range.min, range.max), decimals: decimalsOf(range.step) };
 }
