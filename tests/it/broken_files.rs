@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::{Value, json};
 use tonebridge_tests::{Home, Sample, text};
 
 /// A copy of the sample's base model with one file replaced.
@@ -91,4 +92,23 @@ fn broken_data_is_refused_by_name_and_bad_rows_by_line() {
     let problems = home.run(&["data", "problems", dataset["id"].as_str().unwrap_or_default(), "--json"]).json();
     let lines: Vec<u64> = problems.as_array().expect("problems").iter().filter_map(|p| p["line"].as_u64()).collect();
     assert_eq!(lines, [2, 3, 4, 7], "{problems}");
+}
+
+#[test]
+fn columns_that_are_not_understood_can_be_looked_at() {
+    let home = Home::new();
+    let path = home.path("mail.csv");
+    fs::write(&path, "nr,vorher,nachher\n1,a,b\n2,c,d\n3,a,b\n").expect("a file");
+    let look = |mapping: Value| {
+        home.run(&["data", "preview", text(&path), "--mapping", &mapping.to_string(), "--json"]).json()
+    };
+    let unread = look(Value::Null);
+    assert_eq!(unread["columns"], json!(["nr", "vorher", "nachher"]), "{unread}");
+    assert_eq!(unread["records"][0]["vorher"], "a");
+    assert_eq!((&unread["mapping"], &unread["num_samples"]), (&Value::Null, &json!(0)));
+    let read = look(json!({ "shape": "prompt_completion", "prompt": "vorher", "completion": "nachher" }));
+    assert_eq!((&read["num_samples"], &read["num_problems"]), (&json!(2), &json!(1)), "{read}");
+    assert_eq!((&read["problems"][0]["line"], &read["problems"][0]["kind"]), (&json!(4), &json!("duplicate")));
+    let wrong = look(json!({ "shape": "text", "text": "gone" }));
+    assert_eq!((&wrong["num_samples"], &wrong["num_problems"]), (&json!(0), &json!(3)), "{wrong}");
 }

@@ -8,6 +8,7 @@ pub(crate) mod stats;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tb_core::{
     ApiError, ErrorCode,
     dataset::{ColumnMapping, Dataset, DatasetFormat, DatasetType, Row, RowProblem, RowShape, SplitName},
@@ -54,16 +55,26 @@ fn twenty() -> u32 {
 pub struct Preview {
     /// Its format.
     pub format: DatasetFormat,
-    /// How its columns are read.
-    pub mapping: ColumnMapping,
+    /// Its size.
+    #[ts(type = "number")]
+    pub size_bytes: u64,
+    /// Names of its columns, in order of appearance.
+    pub columns: Vec<String>,
+    /// How its columns are read; none if none was given and no known shape fits.
+    pub mapping: Option<ColumnMapping>,
+    /// The first records as they are in the file.
+    #[ts(type = "Array<Record<string, unknown>>")]
+    pub records: Vec<Map<String, Value>>,
     /// The first rows.
     pub rows: Vec<Row>,
-    /// The first rows that cannot be used.
+    /// The first rows that cannot be used, and the first that say the same as an earlier one.
     pub problems: Vec<RowProblem>,
     /// Rows in the file that can be used.
-    pub num_samples: u32,
+    #[ts(type = "number")]
+    pub num_samples: u64,
     /// Rows in the file that cannot.
-    pub num_problems: u32,
+    #[ts(type = "number")]
+    pub num_problems: u64,
 }
 
 /// Arguments of `data_import`.
@@ -147,12 +158,40 @@ pub struct TokensOf {
 
 pub(crate) async fn preview(_: &Ctx, args: PreviewData) -> Result<Preview, ApiError> {
     blocking(move || {
-        let Imported { mut rows, mut problems, mapping, format, .. } =
-            import::import(&args.path, args.mapping.as_ref())?;
-        let (num_samples, num_problems) = (rows.len() as u32, problems.len() as u32);
-        rows.truncate(args.limit as usize);
-        problems.truncate(args.limit as usize);
-        Ok(Preview { format, mapping, rows, problems, num_samples, num_problems })
+        let limit = args.limit as usize;
+        let start = import::preview(&args.path, args.mapping.as_ref(), limit)?;
+        let size_bytes = std::fs::metadata(&args.path).map_or(0, |m| m.len());
+        let mut preview = Preview {
+            format: import::format_of(&args.path)?,
+            size_bytes,
+            columns: start.columns,
+            mapping: start.mapping,
+            records: start.records,
+            rows: start.rows,
+            problems: start.problems,
+            num_samples: 0,
+            num_problems: 0,
+        };
+        match import::import(&args.path, args.mapping.as_ref()) {
+            Ok(Imported { rows, problems, mapping, .. }) => {
+                let (rows, duplicates) = dedup::dedup(rows);
+                preview.mapping = Some(mapping);
+                preview.problems = problems;
+                preview.problems.extend(duplicates);
+                preview.problems.sort_by_key(|p| p.line);
+                (preview.num_samples, preview.num_problems) = (rows.len() as u64, preview.problems.len() as u64);
+                preview.rows = rows;
+            }
+            // Columns that are not understood yet are the very reason to look.
+            Err(tb_data::error::Error::NoMapping { .. }) => {}
+            Err(tb_data::error::Error::NoRows { problems, .. }) if !preview.records.is_empty() => {
+                preview.num_problems = problems;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        preview.rows.truncate(limit);
+        preview.problems.truncate(limit);
+        Ok(preview)
     })
     .await
 }

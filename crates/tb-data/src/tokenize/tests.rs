@@ -157,6 +157,8 @@ fn only_answers_carry_loss_and_the_view_shows_it() {
     let view = token_view(&tokenizer, &example, &options(LossOn::Assistant)).unwrap();
     let learnt: String = view.iter().filter(|t| t.loss).map(|t| t.text.as_str()).collect();
     assert_eq!(learnt, "お休みを<|im_end|>c!<|im_end|>");
+    let marks: Vec<&str> = view.iter().filter(|t| t.special).map(|t| t.text.as_str()).collect();
+    assert_eq!(marks, ["<|im_start|>", "<|im_end|>"].repeat(4));
     let whole: String = view.iter().map(|t| t.text.as_str()).collect();
     assert!(whole.starts_with("<|im_start|>user\n休む<|im_end|>\n<|im_start|>assistant\nお休みを"), "{whole}");
     let row = render_row(&tokenizer, &example, &options(LossOn::Auto)).unwrap();

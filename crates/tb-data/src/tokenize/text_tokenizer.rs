@@ -123,6 +123,13 @@ impl TextTokenizer {
         Some(self.decode_all(&[id]).unwrap_or(name))
     }
 
+    /// Whether a token is a mark of the model's own (begin, end, role …) and no text.
+    #[must_use]
+    pub fn is_special(&self, id: u32) -> bool {
+        let name = self.tokenizer.id_to_token(id);
+        name.is_some_and(|name| self.tokenizer.get_added_vocabulary().is_special_token(&name))
+    }
+
     /// The token that begins a text.
     #[must_use]
     pub fn bos_id(&self) -> Option<u32> {

@@ -16,6 +16,8 @@ pub struct TokenView {
     pub text: String,
     /// Whether it carries loss.
     pub loss: bool,
+    /// Whether it is a mark of the model's own (begin, end, role …) and no text.
+    pub special: bool,
 }
 
 /// The tokens of an example as training sees them, cut at `max_length`.
@@ -34,7 +36,7 @@ pub fn token_view(tokenizer: &TextTokenizer, example: &Example, options: &Render
                 _ => tokenizer.token_text(*id).unwrap_or_default(),
             };
             shown = shown.max(*to);
-            TokenView { id: *id, text, loss: *loss }
+            TokenView { id: *id, text, loss: *loss, special: tokenizer.is_special(*id) }
         })
         .collect())
 }

@@ -13,15 +13,27 @@ export type Preview = {
  */
 format: DatasetFormat, 
 /**
- * How its columns are read.
+ * Its size.
  */
-mapping: ColumnMapping, 
+size_bytes: number, 
+/**
+ * Names of its columns, in order of appearance.
+ */
+columns: Array<string>, 
+/**
+ * How its columns are read; none if none was given and no known shape fits.
+ */
+mapping: ColumnMapping | null, 
+/**
+ * The first records as they are in the file.
+ */
+records: Array<Record<string, unknown>>, 
 /**
  * The first rows.
  */
 rows: Array<Row>, 
 /**
- * The first rows that cannot be used.
+ * The first rows that cannot be used, and the first that say the same as an earlier one.
  */
 problems: Array<RowProblem>, 
 /**

@@ -15,4 +15,8 @@ text: string,
 /**
  * Whether it carries loss.
  */
-loss: boolean, };
+loss: boolean, 
+/**
+ * Whether it is a mark of the model's own (begin, end, role …) and no text.
+ */
+special: boolean, };

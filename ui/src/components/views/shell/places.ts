@@ -1,0 +1,38 @@
+// The pages of the sidebar, by group. Only what exists stands here.
+import type { ActionId } from "$lib/actions";
+import type { PlainKey } from "$lib/i18n/index.svelte";
+import type { Component } from "svelte";
+import Box from "@lucide/svelte/icons/box";
+import ChartLine from "@lucide/svelte/icons/chart-line";
+import Columns2 from "@lucide/svelte/icons/columns-2";
+import Database from "@lucide/svelte/icons/database";
+import House from "@lucide/svelte/icons/house";
+import LayoutGrid from "@lucide/svelte/icons/layout-grid";
+import Settings from "@lucide/svelte/icons/settings";
+
+/** One page. */
+export interface Place {
+  href: string;
+  title: PlainKey;
+  action: ActionId;
+  icon: Component<{ size?: number; strokeWidth?: number }>;
+}
+
+export const HOME: Place = { href: "/", title: "shell.nav.home", action: "go.home", icon: House };
+export const SETTINGS: Place = { href: "/settings", title: "shell.nav.settings", action: "go.settings", icon: Settings };
+
+export const GROUPS: readonly { title: PlainKey; places: readonly Place[] }[] = [
+  { title: "shell.nav.data", places: [{ href: "/datasets", title: "shell.nav.datasets", action: "go.datasets", icon: Database }] },
+  {
+    title: "shell.nav.train",
+    places: [
+      { href: "/runs", title: "shell.nav.runs", action: "go.runs", icon: ChartLine },
+      { href: "/base-models", title: "shell.nav.base_models", action: "go.base_models", icon: Box },
+    ],
+  },
+  { title: "shell.nav.measure", places: [{ href: "/playground", title: "shell.nav.playground", action: "go.playground", icon: Columns2 }] },
+  { title: "shell.nav.ship", places: [{ href: "/models", title: "shell.nav.models", action: "go.models", icon: LayoutGrid }] },
+];
+
+/** Every page, in the order of the sidebar. */
+export const PLACES: readonly Place[] = [HOME, ...GROUPS.flatMap((group) => group.places), SETTINGS];

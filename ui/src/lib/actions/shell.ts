@@ -1,0 +1,30 @@
+// Actions that work on every page, and those of every list.
+import type { Action } from "./action";
+
+export const shell = [
+  { id: "palette.open", title: "shell.action.palette", scope: "everywhere", keys: "mod+k", keysOnly: true },
+  { id: "sheet.open", title: "shell.action.sheet", scope: "everywhere", keys: "?" },
+  { id: "view.back", title: "shell.action.back", scope: "everywhere", keys: "Escape", keysOnly: true },
+  { id: "view.filter", title: "shell.action.filter", scope: "everywhere", keys: "/", keysOnly: true },
+  { id: "view.submit", title: "shell.action.submit", scope: "everywhere", keys: "mod+Enter", keysOnly: true },
+  { id: "view.sidebar", title: "shell.action.sidebar", scope: "everywhere", keys: "mod+b" },
+  { id: "go.home", title: "shell.action.go_home", scope: "everywhere", keys: "g h" },
+  { id: "go.datasets", title: "shell.action.go_datasets", scope: "everywhere", keys: "g d" },
+  { id: "go.runs", title: "shell.action.go_runs", scope: "everywhere", keys: "g t" },
+  { id: "go.base_models", title: "shell.action.go_base_models", scope: "everywhere", keys: "g b" },
+  { id: "go.models", title: "shell.action.go_models", scope: "everywhere", keys: "g m" },
+  { id: "go.playground", title: "shell.action.go_playground", scope: "everywhere", keys: "g p" },
+  { id: "go.settings", title: "shell.action.go_settings", scope: "everywhere", keys: "g ," },
+  { id: "run.new", title: "shell.action.new_run", scope: "everywhere", keys: "N" },
+  { id: "dataset.import", title: "shell.action.import", scope: "everywhere", keys: "I" },
+  { id: "sample.start", title: "shell.action.try_sample", scope: "everywhere" },
+  { id: "theme.light", title: "shell.action.theme_light", scope: "everywhere" },
+  { id: "theme.dark", title: "shell.action.theme_dark", scope: "everywhere" },
+  { id: "theme.system", title: "shell.action.theme_system", scope: "everywhere" },
+  { id: "language.en", title: "shell.action.language_en", scope: "everywhere" },
+  { id: "language.ja", title: "shell.action.language_ja", scope: "everywhere" },
+  { id: "list.next", title: "shell.action.list_next", scope: "list", keys: "j", keysOnly: true },
+  { id: "list.previous", title: "shell.action.list_previous", scope: "list", keys: "k", keysOnly: true },
+  { id: "list.open", title: "shell.action.list_open", scope: "list", keys: "Enter", keysOnly: true },
+  { id: "list.select", title: "shell.action.list_select", scope: "list", keys: "x", keysOnly: true },
+] as const satisfies readonly Action[];

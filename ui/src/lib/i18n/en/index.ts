@@ -1,0 +1,11 @@
+// Texts by domain; a new domain is named here and in ja/.
+import { datasets } from "./datasets";
+import { home } from "./home";
+import { models } from "./models";
+import { playground } from "./playground";
+import { settings } from "./settings";
+import { shared } from "./shared";
+import { shell } from "./shell";
+import { training } from "./training";
+
+export const en = { datasets, home, models, playground, settings, shared, shell, training };

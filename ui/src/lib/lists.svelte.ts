@@ -1,0 +1,17 @@
+// The lists that many views read: asked with the same arguments everywhere, so that all share one answer.
+import { query, type Query } from "./cache.svelte";
+
+/** Training runs, newest first. Must be called while a component is set up, like `query`. */
+export const trainingRuns = (): Query<"job_list"> => query("job_list", { status: null, kind: "train", limit: 200, before: null }, ["jobs"]);
+
+/** Jobs of every kind, newest first. */
+export const allJobs = (): Query<"job_list"> => query("job_list", { status: null, kind: null, limit: 200, before: null }, ["jobs"]);
+
+/** Dataset versions, newest first. */
+export const datasetVersions = (): Query<"data_list"> => query("data_list", {}, ["datasets"]);
+
+/** Model versions, newest first. */
+export const modelVersions = (): Query<"model_list"> => query("model_list", { name: null, status: null }, ["models"]);
+
+/** Base models on this machine. */
+export const baseModels = (): Query<"base_list"> => query("base_list", {}, ["models", "datasets", "jobs"]);
