@@ -10,6 +10,8 @@ import type { Dataset } from "./Dataset";
 import type { DatasetDeleted } from "./DatasetDeleted";
 import type { DeviceDescription } from "./DeviceDescription";
 import type { DoctorReport } from "./DoctorReport";
+import type { DownloadModel } from "./DownloadModel";
+import type { DownloadedModel } from "./DownloadedModel";
 import type { Evaluation } from "./Evaluation";
 import type { Event } from "./Event";
 import type { EventsAfter } from "./EventsAfter";
@@ -108,6 +110,8 @@ export interface Commands {
   job_chart: { args: WriteChart; result: ChartFiles; role: "viewer"; stale: [] };
   /** Gives the stored events after a number. */
   events_after: { args: EventsAfter; result: Array<Event>; role: "viewer"; stale: [] };
+  /** Brings a base model from a Hugging Face hub into the home folder, checked byte by byte. */
+  model_download: { args: DownloadModel; result: DownloadedModel; role: "trainer"; stale: ["models"] };
   /** Lists model versions, newest first. */
   model_list: { args: ListModels; result: Array<Model>; role: "viewer"; stale: [] };
   /** Shows one model version with its evaluations and its card. */
