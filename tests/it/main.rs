@@ -7,5 +7,6 @@ mod estimate;
 mod host_dies;
 mod main_job;
 mod settings;
+mod streaming;
 mod workbench;
 mod worker_dies;
