@@ -12,7 +12,9 @@ use tonebridge_tests::{Home, text};
 fn an_answer_is_the_same_at_once_and_word_by_word() {
     let home = Home::new();
     let sample = home.sample();
-    let ask = ["generate", "--model", text(&sample.base), "--chat", "--prompt", "文章にする：\n・見積書、金曜"];
+    let base = text(&sample.base);
+    let ask =
+        ["generate", "--model", base, "--chat", "--max-new-tokens", "60", "--prompt", "文章にする：\n・見積書、金曜"];
     let whole = home.run(&[&ask[..], &["--json"]].concat()).json();
     let streamed = home.run(&[&ask[..], &["--json", "--stream"]].concat()).json();
     let answer = |of: &Value| (of["text"].clone(), of["tokens"].clone(), of["finish_reason"].clone());
@@ -22,7 +24,7 @@ fn an_answer_is_the_same_at_once_and_word_by_word() {
     assert_eq!(Some(shown.stdout.trim_end_matches('\n')), whole["text"].as_str(), "{shown:?}");
 
     home.run(&["generate", "--stream", "--model", "/nonexistent", "--prompt", "a"]).refused("/nonexistent");
-    home.run(&["generate", "--stream", "--model", text(&sample.base), "--prompt", "a", "--temperature", "-1"])
+    home.run(&["generate", "--stream", "--model", text(&sample.base), "--prompt", "a", "--temperature=-1"])
         .refused("temperature");
 }
 
