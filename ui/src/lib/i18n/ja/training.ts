@@ -196,7 +196,7 @@ export const training: Translation<typeof en> = {
   no_samples_yet: "サンプルはまだありません。ステップ 1 の前と、評価のたびに生成されます。",
   log_earlier: "前の行を表示",
   log_copy: "ログをコピー",
-  log_empty: "ワーカーの出力はまだありません。",
+  log_empty: "ワーカーの出力はありません。",
   timeline: "経過",
   timeline_all: { other: "{n} 件すべてを表示" },
   timeline_less: "折りたたむ",
