@@ -38,7 +38,7 @@ export const home = {
   "sample.detail": "on this computer, offline",
   "sample.casual": "Casual",
   "sample.polite": "Polite",
-  "sample.step_data": "Installs {rows} rows in English and Japanese",
+  "sample.step_data": "Installs pairs of sentences in English and Japanese",
   "sample.step_train": "Fine-tunes a model of {parameters} weights with LoRA",
   "sample.step_watch": "Shows how the loss falls while it learns",
   "sample.step_try": "Then you try the result in the playground",

@@ -40,7 +40,7 @@ export const home: Translation<typeof en> = {
   "sample.detail": "このコンピューター上・オフライン",
   "sample.casual": "くだけた文",
   "sample.polite": "丁寧な文",
-  "sample.step_data": "英語と日本語のデータ {rows} 行を用意",
+  "sample.step_data": "英語と日本語の文例を用意",
   "sample.step_train": "重み {parameters} 個のモデルを LoRA で学習",
   "sample.step_watch": "損失が下がる様子をグラフで確認",
   "sample.step_try": "できたモデルをプレイグラウンドで試用",
