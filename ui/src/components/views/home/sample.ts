@@ -12,8 +12,8 @@ export const PAIRS = [
   { language: "en", casual: "pls stop leaving water bottles in the canteen", polite: "We kindly ask you not to leave water bottles in the canteen." },
 ] as const;
 
-/** The newest run on the sample. */
-export function sampleRun(jobs: readonly Job[], datasets: readonly Dataset[]): Job | undefined {
+/** The runs on the sample, newest first. */
+export function sampleRuns(jobs: readonly Job[], datasets: readonly Dataset[]): Job[] {
   const ids = new Set(datasets.filter(({ name }) => name === NAME).map(({ id }) => id));
-  return jobs.find((job) => job.kind === "train" && job.dataset_id !== null && ids.has(job.dataset_id));
+  return jobs.filter((job) => job.kind === "train" && job.dataset_id !== null && ids.has(job.dataset_id));
 }
