@@ -233,6 +233,7 @@ export const datasets = {
   import_settings: "Settings of the import",
   imported: { one: "{name} v{version} has {n} row.", other: "{name} v{version} has {n} rows." },
   imported_problems: { one: "{n} row was left out; see Problems.", other: "{n} rows were left out; see Problems." },
+  name_and_splits: "Name and splits",
   discard: "Discard",
   drop_now: "Let go to import",
   drop_here: "Drop a file anywhere in this window",

@@ -235,6 +235,7 @@ export const datasets: Translation<typeof en> = {
   import_settings: "取り込みの設定",
   imported: { other: "{name} v{version} に {n} 行を取り込みました。" },
   imported_problems: { other: "{n} 行を除外しました。「問題」を確認してください。" },
+  name_and_splits: "名前と分割",
   discard: "破棄",
   drop_now: "ここで離すと取り込みます",
   drop_here: "このウィンドウのどこにでもファイルをドロップできます",
