@@ -212,8 +212,7 @@ fn changed(file: &Path, old: &str, changes: &Map<String, Value>) -> Result<Strin
         }
     }
     // Names and values are checked as at the next start, and written as their own kind: "8" becomes 8.
-    // The blank line that parted a removed first entry from the next one goes with it.
-    let text = document.to_string().trim_start_matches('\n').to_owned();
+    let text = document.to_string();
     let shown = file.to_string_lossy();
     let checked = Settings::load(Some((shown.as_ref(), &text)), &[], [], &[]).map_err(|e| refuse(e.to_string()))?;
     let checked = serde_json::to_value(&checked).unwrap_or(Value::Null);
@@ -222,7 +221,8 @@ fn changed(file: &Path, old: &str, changes: &Map<String, Value>) -> Result<Strin
             document[name.as_str()] = item;
         }
     }
-    Ok(text)
+    // The blank line that parted a removed first entry from the next one goes with it.
+    Ok(document.to_string().trim_start_matches('\n').to_owned())
 }
 
 /// A JSON value in TOML; none for an object, or a list of other than texts.
