@@ -131,6 +131,23 @@ fn a_run_is_started_followed_and_taken_over_http_and_outlives_the_server() {
     }
     assert_eq!(server.ask("GET", &format!("/files/{id}/spec.json"), "").0, 404);
 
+    let model = server.rpc("model_list", &json!({}))[0]["id"].clone();
+    let sides = json!([{ "base_model": sample.base }, { "model_id": model }]);
+    let ask = json!({ "sides": sides, "prompt": "<|user|>hello<|assistant|>", "decoding": { "max_new_tokens": 4 } });
+    let mut kinds = Vec::new();
+    for line in server.open("POST", "/stream/generate", &ask.to_string()).lines() {
+        // Sizes of the pieces stand between the items.
+        let line = line.expect("the answer goes on");
+        if let Some(item) = line.starts_with('{').then(|| serde_json::from_str::<Value>(&line).expect("JSON")) {
+            kinds.push(format!("{} {}", item["side"], item["type"].as_str().unwrap_or_default()));
+        }
+    }
+    for side in 0..2 {
+        for kind in ["started", "done"] {
+            assert!(kinds.contains(&format!("{side} {kind}")), "{side} {kind}: {kinds:?}");
+        }
+    }
+
     let second = server.start_run(&sample, 40);
     let seen = server.follow(numbers.len() as i64, |e| e["body"]["job_id"] == *second && e["body"]["type"] == "points");
     let last = seen.last().and_then(|e| e["seq"].as_i64()).expect("a number");

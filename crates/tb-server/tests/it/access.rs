@@ -15,7 +15,7 @@ fn addresses() -> Vec<(String, String)> {
             )
         })
         .collect();
-    assert!(all.len() >= 5 && !all.iter().any(|(_, path)| path.contains('{')), "{all:?}");
+    assert!(all.len() >= 6 && !all.iter().any(|(_, path)| path.contains('{')), "{all:?}");
     for path in ["/", "/index.html", "/_app/immutable/x.js", "/favicon.ico", "/rpc", "/nowhere"] {
         all.push(("GET".into(), path.into()));
     }

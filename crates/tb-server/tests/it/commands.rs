@@ -1,7 +1,7 @@
 //! `/rpc`: the command table over HTTP, and the files of a run.
 
 use serde_json::json;
-use tb_api::commands::COMMANDS;
+use tb_api::{commands::COMMANDS, streams::STREAMS};
 
 use crate::support::Running;
 
@@ -23,6 +23,20 @@ async fn every_command_of_the_table_is_answered_in_its_own_words() {
     assert_eq!((empty.status, empty.text().as_str()), (200, "[]"));
     let get = server.ask("GET", "/rpc/job_list").send().await;
     assert_eq!((get.status, get.header("allow")), (405, Some("POST")));
+}
+
+#[tokio::test]
+async fn every_stream_of_the_table_is_answered_in_its_own_words() {
+    let server = Running::start().await;
+    for stream in STREAMS {
+        let answer = server.ask("POST", &format!("/stream/{}", stream.name)).json("{\"no such\":1}").send().await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_argument"), "{}: {answer:?}", stream.name);
+        assert!(answer.json()["message"].as_str().unwrap().contains(stream.name));
+    }
+    let unknown = server.ask("POST", "/stream/genrate").json("{}").send().await;
+    assert_eq!((unknown.status, unknown.code().as_str()), (404, "not_found"));
+    let text = server.ask("POST", "/stream/generate").header("Content-Type", "text/plain").body(b"{}").send().await;
+    assert_eq!(text.status, 415);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tb_api::Actor;
-use tb_core::{ErrorCode, settings::Settings};
+use tb_core::ErrorCode;
 use tb_server::{Exposure, Server, ServerConfig};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
@@ -69,7 +69,7 @@ async fn a_second_server_works_beside_the_first_and_takes_over() {
 #[tokio::test]
 async fn other_machines_are_let_in_only_by_an_explicit_word() {
     let home = tempfile::tempdir().unwrap();
-    let ctx = tb_api::open(home.path(), Settings::default(), Actor::local()).await.unwrap();
+    let ctx = tb_api::open(home.path(), &[], Actor::local()).await.unwrap();
     let config =
         |host: &str, exposure| ServerConfig { host: host.into(), port: 0, exposure, ..ServerConfig::default() };
     for host in ["0.0.0.0", "::", "[::]", "192.0.2.1"] {

@@ -64,9 +64,13 @@ async fn another_page_can_neither_change_nor_read_anything() {
         format!("{own}, {own}"),
     ];
     for origin in &foreign {
-        for (method, path) in
-            [("POST", "/rpc/sample_install"), ("POST", "/upload?name=x.csv"), ("GET", "/events"), ("GET", "/")]
-        {
+        for (method, path) in [
+            ("POST", "/rpc/sample_install"),
+            ("POST", "/stream/generate"),
+            ("POST", "/upload?name=x.csv"),
+            ("GET", "/events"),
+            ("GET", "/"),
+        ] {
             let ask = server.bare(method, path).header("Host", &host).header("Cookie", &cookie);
             let answer = ask.header("Origin", origin).json("{}").send().await;
             assert_eq!(answer.status, 403, "{method} {path} from {origin}: {answer:?}");

@@ -9,7 +9,6 @@ use std::{
 
 use serde_json::Value;
 use tb_api::{Actor, Ctx};
-use tb_core::settings::Settings;
 use tb_server::{Ended, Server, ServerConfig};
 use tempfile::TempDir;
 use tokio::{
@@ -53,7 +52,7 @@ impl Running {
     /// A server on a given home.
     pub async fn on(home: &Path, change: impl FnOnce(&mut ServerConfig)) -> Self {
         fs::create_dir_all(home).unwrap();
-        let ctx = tb_api::open(home, Settings::default(), Actor::local()).await.unwrap();
+        let ctx = tb_api::open(home, &[], Actor::local()).await.unwrap();
         let mut config = ServerConfig { port: 0, ..ServerConfig::default() };
         change(&mut config);
         let server = Server::bind(ctx.clone(), &config).await.unwrap();
