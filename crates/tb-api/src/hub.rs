@@ -84,10 +84,13 @@ fn options(settings: &Settings, token: Option<Secret>, cache_dir: PathBuf) -> Hu
 
 fn refused(error: Error, repo: &str) -> ApiError {
     let hint = if matches!(error, Error::HubRefused { .. }) {
-        format!("Accept the model's terms on the hub if it has any, and set a token that may read {repo}: \
-             `tonebridge secret set huggingface_token`, or HF_TOKEN.")
+        format!(
+            "Accept the model's terms on the hub if it has any, and set a token that may read {repo}: \
+             `tonebridge secret set huggingface_token`, or HF_TOKEN."
+        )
     } else if matches!(error, Error::HubNotFound { .. } | Error::BadName { .. }) {
-        "Names on the hub look like owner/name; private models need a token: `tonebridge secret set huggingface_token`.".to_owned()
+        "Names on the hub look like owner/name; private models need a token: `tonebridge secret set huggingface_token`."
+            .to_owned()
     } else if matches!(error, Error::Offline { .. }) {
         "Allow the network with --setting offline=false, or copy the model's folder here.".to_owned()
     } else if matches!(error, Error::HubTransfer { .. }) {

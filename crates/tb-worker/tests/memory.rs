@@ -227,13 +227,7 @@ fn peak_memory_is_as_estimated() {
             Hyperparameters { per_device_train_batch_size: 64, target_modules: attention, ..common.clone() },
         ),
         ("vocabulary", &large, &short, None, common.clone()),
-        (
-            "many rows",
-            &bundled.base,
-            &many,
-            None,
-            Hyperparameters { per_device_train_batch_size: 2, ..common.clone() },
-        ),
+        ("many rows", &bundled.base, &many, None, Hyperparameters { per_device_train_batch_size: 2, ..common.clone() }),
         ("small", &bundled.base, &short, None, Hyperparameters { per_device_train_batch_size: 1, ..common }),
     ];
     let mut worst = 0.0_f64;
