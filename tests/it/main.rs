@@ -6,6 +6,8 @@ mod datasets;
 mod estimate;
 mod host_dies;
 mod main_job;
+mod serve;
 mod settings;
+mod streaming;
 mod workbench;
 mod worker_dies;

@@ -143,8 +143,7 @@ impl Ctx {
 
     /// Ends in good order what dies with this program: serving workers and the supervision of jobs. Workers of jobs go on.
     pub async fn close(&self) {
-        self.serving().close().await;
-        self.jobs().close().await;
+        tokio::join!(self.serving().close(), self.jobs().close());
     }
 
     pub(crate) fn db(&self) -> &Db {

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use tb_core::{ApiError, settings::Settings};
+use tb_core::{
+    ApiError,
+    settings::{Secret, Settings},
+};
 use tb_data::{
     error::Error,
     hub::{self, HubOptions},
@@ -46,8 +49,9 @@ pub struct DownloadedModel {
 }
 
 pub(crate) async fn download(ctx: &Ctx, args: DownloadModel) -> Result<DownloadedModel, ApiError> {
-    let options = options(&ctx.settings(), ctx.home().join(DOWNLOADS));
+    let ctx = ctx.clone();
     blocking(move || {
+        let options = options(&ctx.settings(), ctx.secret("huggingface_token")?, ctx.home().join(DOWNLOADS));
         let mut told_percent = 0;
         let path = hub::download_model(&args.repo, &args.revision, &options, &mut |progress| {
             let percent = progress.done_bytes * 100 / progress.total_bytes.max(1);
@@ -66,13 +70,13 @@ pub(crate) async fn download(ctx: &Ctx, args: DownloadModel) -> Result<Downloade
     .await
 }
 
-fn options(settings: &Settings, cache_dir: PathBuf) -> HubOptions {
+fn options(settings: &Settings, token: Option<Secret>, cache_dir: PathBuf) -> HubOptions {
     HubOptions {
         endpoint: settings
             .hf_endpoint
             .as_deref()
             .map_or_else(|| hub::DEFAULT_ENDPOINT.to_owned(), |e| e.trim_end_matches('/').to_owned()),
-        token: settings.huggingface_token.as_ref().map(|token| token.reveal().to_owned()),
+        token: token.map(|token| token.reveal().to_owned()),
         offline: settings.offline,
         cache_dir,
     }
@@ -80,9 +84,13 @@ fn options(settings: &Settings, cache_dir: PathBuf) -> HubOptions {
 
 fn refused(error: Error, repo: &str) -> ApiError {
     let hint = if matches!(error, Error::HubRefused { .. }) {
-        format!("Accept the model's terms on the hub if it has any, and set HF_TOKEN to a token that may read {repo}.")
+        format!(
+            "Accept the model's terms on the hub if it has any, and set a token that may read {repo}: \
+             `tonebridge secret set huggingface_token`, or HF_TOKEN."
+        )
     } else if matches!(error, Error::HubNotFound { .. } | Error::BadName { .. }) {
-        "Names on the hub look like owner/name; private models need HF_TOKEN.".to_owned()
+        "Names on the hub look like owner/name; private models need a token: `tonebridge secret set huggingface_token`."
+            .to_owned()
     } else if matches!(error, Error::Offline { .. }) {
         "Allow the network with --setting offline=false, or copy the model's folder here.".to_owned()
     } else if matches!(error, Error::HubTransfer { .. }) {

@@ -22,6 +22,8 @@ use crate::{
 const IN_KEYRING: &str = "keyring";
 /// The first lines of the file.
 const HEADER: &str = "# Secrets of ToneBridge. Only you may read this file; change it with `tonebridge secret set`.\n";
+/// Set to `off`, this variable keeps secrets out of the keyring.
+const SWITCH: &str = "TONEBRIDGE_KEYRING";
 /// Longest secret that is accepted.
 const LONGEST_BYTES: usize = 16 << 10;
 
@@ -75,25 +77,41 @@ pub(crate) trait Keyring: Send + Sync + std::fmt::Debug {
     fn forget(&self, service: &str, name: &str) -> Result<(), String>;
 }
 
-/// A system without a keyring.
+/// The keyring of the operating system: Secret Service, Keychain or Credential Manager.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Absent;
+pub(crate) struct SystemKeyring;
 
-impl Keyring for Absent {
+impl Keyring for SystemKeyring {
     fn is_there(&self) -> bool {
-        false
+        std::env::var_os(SWITCH).is_none_or(|v| v != "off") && keyring::Entry::store_status().is_ok()
     }
 
-    fn put(&self, _: &str, _: &str, _: &str) -> Result<(), String> {
-        Err("there is none".into())
+    fn put(&self, service: &str, name: &str, value: &str) -> Result<(), String> {
+        keyring::Entry::new(service, name).and_then(|entry| entry.set_password(value)).map_err(|e| plain(&e))
     }
 
-    fn get(&self, _: &str, _: &str) -> Result<Option<String>, String> {
-        Ok(None)
+    fn get(&self, service: &str, name: &str) -> Result<Option<String>, String> {
+        match keyring::Entry::new(service, name).and_then(|entry| entry.get_password()) {
+            Ok(value) => Ok(Some(value)),
+            Err(keyring::Error::NoEntry) => Ok(None),
+            Err(e) => Err(plain(&e)),
+        }
     }
 
-    fn forget(&self, _: &str, _: &str) -> Result<(), String> {
-        Ok(())
+    fn forget(&self, service: &str, name: &str) -> Result<(), String> {
+        match keyring::Entry::new(service, name).and_then(|entry| entry.delete_credential()) {
+            Ok(()) | Err(keyring::Error::NoEntry) => Ok(()),
+            Err(e) => Err(plain(&e)),
+        }
+    }
+}
+
+/// A keyring's error in words. Some of them carry what was read; those are not shown.
+fn plain(error: &keyring::Error) -> String {
+    match error {
+        keyring::Error::BadEncoding(_) => "what it holds is no text".into(),
+        keyring::Error::BadDataFormat(..) => "what it holds is damaged".into(),
+        other => other.to_string(),
     }
 }
 
@@ -110,7 +128,7 @@ pub(crate) struct Secrets {
 
 impl Secrets {
     pub fn new(home: &std::path::Path) -> Self {
-        Self::with(home, Box::new(Absent))
+        Self::with(home, Box::new(SystemKeyring))
     }
 
     pub fn with(home: &std::path::Path, keyring: Box<dyn Keyring>) -> Self {

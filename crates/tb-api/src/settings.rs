@@ -221,7 +221,8 @@ fn changed(file: &Path, old: &str, changes: &Map<String, Value>) -> Result<Strin
             document[name.as_str()] = item;
         }
     }
-    Ok(document.to_string())
+    // The blank line that parted a removed first entry from the next one goes with it.
+    Ok(document.to_string().trim_start_matches('\n').to_owned())
 }
 
 /// A JSON value in TOML; none for an object, or a list of other than texts.

@@ -88,7 +88,8 @@ pub struct RunningJob {
 /// One kind of thing that fills the disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct StorageItem {
-    /// What: `runs`, `checkpoints`, `datasets`, `models`, `sample`, `uploads`, `database`, `temporary` or `other`.
+    /// What: `runs`, `checkpoints`, `datasets`, `models`, `downloads`, `sample`, `uploads`, `database`, `temporary`
+    /// or `other`.
     pub what: String,
     /// Where.
     pub path: String,
@@ -219,10 +220,11 @@ pub(crate) async fn storage(ctx: &Ctx, _: Nothing) -> Result<Vec<StorageItem>, A
 
 /// Everything in the home folder, each file counted once.
 fn storage_of(home: &Path) -> Vec<StorageItem> {
-    const FOLDERS: [(&str, &str); 6] = [
+    const FOLDERS: [(&str, &str); 7] = [
         ("runs", "runs"),
         ("datasets", "datasets"),
-        ("models", "models"),
+        ("models", crate::bases::MODELS),
+        ("downloads", crate::hub::DOWNLOADS),
         ("sample", "sample"),
         ("uploads", "uploads"),
         ("temporary", "tmp"),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tb_api::{Actor, Ctx, GenerateItem, commands, streams};
-use tb_core::{ApiError, ErrorCode, run_folder::Framing, serving::Finish, settings::Settings, user::Role};
+use tb_core::{ApiError, ErrorCode, run_folder::Framing, serving::Finish, user::Role};
 
 /// Longest time anything may take; only a broken program needs it.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -23,7 +23,7 @@ struct Place {
 impl Place {
     async fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
-        let ctx = tb_api::open(home.path(), Settings::default(), Actor::local()).await.unwrap();
+        let ctx = tb_api::open(home.path(), &[], Actor::local()).await.unwrap();
         let sample = commands::dispatch(&ctx, "sample_install", Value::Null).await.unwrap();
         Self { ctx, base: sample["base_model"].clone(), _home: home }
     }
@@ -92,12 +92,13 @@ async fn a_side_that_fails_leaves_the_others_alone() {
     std::fs::create_dir(&damaged).unwrap();
     std::fs::write(damaged.join("config.json"), "{}").unwrap();
     let sides = json!([{ "base_model": damaged }, { "base_model": place.base }]);
-    let items = place.items(json!({ "sides": sides, "prompt": "Hi" })).await.unwrap();
+    let items =
+        place.items(json!({ "sides": sides, "prompt": "Hi", "decoding": { "max_new_tokens": 5 } })).await.unwrap();
     let failed = items.iter().find_map(|item| match item {
         GenerateItem::Failed { side, error } => Some((*side, error.code)),
         _ => None,
     });
-    assert_eq!(failed, Some((0, ErrorCode::InvalidArgument)), "{items:?}");
+    assert_eq!(failed, Some((0, ErrorCode::DataInvalid)), "{items:?}");
     assert!(items.iter().any(|item| matches!(item, GenerateItem::Done { side: 1, .. })), "{items:?}");
 }
 

@@ -67,7 +67,7 @@ pub async fn run(ctx: &Ctx, args: &Serve, output: &Output) -> Result<(), ApiErro
         Err(_) => Vec::new(),
     };
     // What was not handed over in time is taken over by the next program all the same: the system frees the lock.
-    let _ = tokio::time::timeout(HAND_OVER, ctx.jobs().close()).await;
+    let _ = tokio::time::timeout(HAND_OVER, ctx.close()).await;
     output.say(&match running.len() {
         0 => "The server has ended.".to_owned(),
         1 => format!("The server has ended. One run goes on without it: {}.", running[0].id),

@@ -6,13 +6,15 @@ use crate::decoder_config::{Bias, DecoderConfig, LinearShape};
 /// Bytes of a number in f32.
 const F32: u64 = 4;
 /// The worker before it has opened anything: program, threads, allocator.
-const PROCESS_BYTES: u64 = 24 << 20;
+const PROCESS_BYTES: u64 = 16 << 20;
 /// A tokenizer in memory, per byte of vocabulary: the library keeps several maps of it.
 const TOKENIZER_BYTES_PER_TOKEN: u64 = 700;
 /// Bytes kept per row of data besides its tokens.
 const ROW_BYTES: u64 = 96;
 /// Scratch of one thread: two tiles of attention scores and the packing of a matrix product.
 const THREAD_BYTES: u64 = 1 << 20;
+/// Rows of the gradient certificate, at most (tb-worker's `certificate`).
+const CERTIFIED_ROWS: u64 = 4;
 /// Logits that exist at once, at most (tb-nn's `cross_entropy`).
 const LOGITS_BYTES: u64 = 48 << 20;
 
@@ -98,7 +100,7 @@ pub struct Part {
 /// The memory of a run at its peak.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Footprint {
-    /// The phase in which the peak falls: `loading`, `training` or `evaluation`.
+    /// The phase in which the peak falls: `loading`, `certificate`, `training` or `evaluation`.
     pub phase: &'static str,
     /// What is held then; no part is empty.
     pub parts: Vec<Part>,
@@ -147,43 +149,41 @@ pub fn footprint(config: &DecoderConfig, run: &Workload) -> Footprint {
         Trained::All => [Part { name: "base_weights", bytes: base * F32 }, Part { name: "adapter", bytes: 0 }],
     };
     let optimizer = Part { name: "optimizer", bytes: trainable * 2 * F32 };
-    let loading = Part { name: "loading", bytes: run.file_bytes };
+    let gradients = |copies: u64| Part { name: "gradients", bytes: trainable * copies * F32 };
+    let activations = |bytes: u64| Part { name: "activations", bytes };
+    let logits = |batch| Part { name: "logits", bytes: logits_bytes(config, batch) };
+    let certified = certified(run.train);
+    let always = |more: &[Part]| [always.as_slice(), more].concat();
     let phases = [
-        ("loading", [always.as_slice(), &weights[..1], &[loading]].concat()),
+        ("loading", always(&[weights[0], Part { name: "loading", bytes: run.file_bytes }])),
+        (
+            "certificate",
+            // The gradients before, those of the trial with what its backward pass brings, and the weights as they were.
+            [
+                always(&weights),
+                vec![optimizer, gradients(4), activations(training_bytes(config, run, certified)), logits(certified)],
+            ]
+            .concat(),
+        ),
         (
             "training",
+            // The sum over micro-batches, and what one backward pass brings.
             [
-                always.as_slice(),
-                &weights,
-                &[
-                    optimizer,
-                    // The sum over micro-batches, and what one backward pass brings.
-                    Part { name: "gradients", bytes: trainable * 2 * F32 },
-                    Part { name: "activations", bytes: training_bytes(config, run) },
-                    Part { name: "logits", bytes: logits_bytes(config, run.train) },
-                ],
+                always(&weights),
+                vec![optimizer, gradients(2), activations(training_bytes(config, run, run.train)), logits(run.train)],
             ]
             .concat(),
         ),
         (
             "evaluation",
-            [
-                always.as_slice(),
-                &weights,
-                &[
-                    optimizer,
-                    Part { name: "activations", bytes: evaluation_bytes(config, run) },
-                    Part { name: "logits", bytes: logits_bytes(config, run.eval) },
-                ],
-            ]
-            .concat(),
+            [always(&weights), vec![optimizer, activations(evaluation_bytes(config, run)), logits(run.eval)]].concat(),
         ),
     ];
     let phases = phases.map(|(phase, parts)| Footprint {
         phase,
         parts: parts.into_iter().filter(|p| p.bytes > 0).collect::<Vec<_>>(),
     });
-    phases.into_iter().max_by_key(Footprint::total_bytes).expect("there are three phases")
+    phases.into_iter().max_by_key(Footprint::total_bytes).expect("there are four phases")
 }
 
 /// Widths of one block, in numbers per token.
@@ -240,15 +240,22 @@ fn backward_per_token(config: &DecoderConfig) -> u64 {
     F32 * feed_forward.max(attention)
 }
 
-fn training_bytes(config: &DecoderConfig, run: &Workload) -> u64 {
+/// The batch of the gradient certificate: the longest rows of the largest micro-batch.
+fn certified(train: BatchShape) -> BatchShape {
+    let rows = train.rows.min(CERTIFIED_ROWS);
+    BatchShape { rows, supervised: train.supervised.min(rows * train.width), ..train }
+}
+
+fn training_bytes(config: &DecoderConfig, run: &Workload, batch: BatchShape) -> u64 {
     let (c, layers) = (config.hidden_size as u64, config.num_hidden_layers as u64);
-    let tokens = run.train.rows * run.train.width;
+    let tokens = batch.rows * batch.width;
     let kept = kept_per_token(config, run);
     let blocks = match run.activations {
         Activations::Kept => layers * kept,
-        Activations::Recomputed => layers * c * run.weight_bytes + kept,
+        // The inputs of all blocks; of one block its inner results, its input as a variable, its result and the product's gradient.
+        Activations::Recomputed => layers * c * run.weight_bytes + kept + 4 * c * F32,
     };
-    tokens * (blocks + backward_per_token(config) + c * run.weight_bytes) + supervised_bytes(config, run.train)
+    tokens * (blocks + backward_per_token(config) + c * run.weight_bytes) + supervised_bytes(config, batch)
 }
 
 fn evaluation_bytes(config: &DecoderConfig, run: &Workload) -> u64 {
@@ -266,4 +273,86 @@ fn logits_bytes(config: &DecoderConfig, batch: BatchShape) -> u64 {
     let v = (config.vocab_size as u64).max(1);
     let rows = (LOGITS_BYTES / F32 / v).clamp(16, 1024);
     rows.min(batch.supervised) * v * F32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapter::{TargetModules, adapted};
+    use serde_json::json;
+
+    fn config() -> DecoderConfig {
+        DecoderConfig::from_json(&json!({
+            "model_type": "llama", "vocab_size": 1000, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": true,
+        }))
+        .unwrap()
+    }
+
+    fn workload() -> Workload {
+        Workload {
+            trained: Trained::Adapter {
+                linears: adapted(&config(), &TargetModules::AllLinear).unwrap(),
+                rank: 4,
+                dropout: Dropout::Off,
+            },
+            weight_bytes: 4,
+            file_bytes: 0,
+            activations: Activations::Kept,
+            train: BatchShape { rows: 8, width: 100, supervised: 400 },
+            eval: BatchShape::default(),
+            data_rows: 0,
+            data_tokens: 0,
+            data_bytes: 0,
+            threads: 1,
+        }
+    }
+
+    fn part(found: &Footprint, name: &str) -> u64 {
+        found.parts.iter().find(|p| p.name == name).map_or(0, |p| p.bytes)
+    }
+
+    #[test]
+    fn weights_are_counted_exactly() {
+        // Per layer: q 64+64, k and v 64+32 each, o 64+64, gate and up 64+128 each, down 128+64; times rank 4, three layers.
+        let per_layer = 4 * (128 + 96 + 96 + 128 + 192 + 192 + 192);
+        let (trainable, total) = parameters(&config(), &workload().trained);
+        assert_eq!((trainable, total), (3 * per_layer, config().parameter_count() + 3 * per_layer));
+        let found = footprint(&config(), &workload());
+        assert_eq!(part(&found, "base_weights"), config().parameter_count() * 4);
+        assert_eq!((part(&found, "adapter"), part(&found, "optimizer")), (trainable * 4, trainable * 8));
+        assert_eq!(parameters(&config(), &Trained::All).0, config().parameter_count());
+    }
+
+    #[test]
+    fn each_way_to_save_memory_saves() {
+        let total = |run: &Workload| footprint(&config(), run).total_bytes();
+        let now = workload();
+        let less = [
+            Workload { activations: Activations::Recomputed, ..now.clone() },
+            Workload { train: BatchShape { rows: 4, supervised: 200, ..now.train }, ..now.clone() },
+            Workload { train: BatchShape { width: 50, ..now.train }, ..now.clone() },
+            Workload { weight_bytes: 2, ..now.clone() },
+        ];
+        for run in less {
+            assert!(total(&run) < total(&now), "{run:?}");
+        }
+        let masks = Trained::Adapter {
+            linears: adapted(&config(), &TargetModules::AllLinear).unwrap(),
+            rank: 4,
+            dropout: Dropout::On,
+        };
+        assert!(total(&Workload { trained: masks, ..now.clone() }) > total(&now));
+    }
+
+    #[test]
+    fn the_peak_is_where_the_most_is_held() {
+        let phase = |run: &Workload| footprint(&config(), run).phase;
+        assert_eq!(phase(&workload()), "training");
+        assert_eq!(phase(&Workload { file_bytes: 1 << 30, ..workload() }), "loading");
+        let eval = BatchShape { rows: 512, width: 100, supervised: 100 };
+        assert_eq!(phase(&Workload { eval, ..workload() }), "evaluation");
+        let one = BatchShape { rows: 1, width: 2, supervised: 1 };
+        assert_eq!(phase(&Workload { train: one, trained: Trained::All, ..workload() }), "certificate");
+    }
 }

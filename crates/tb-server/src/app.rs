@@ -29,7 +29,10 @@ pub(crate) struct App {
     pub cookie_name: String,
     pub logins: Mutex<Logins>,
     pub assets: Assets,
+    /// Places for event streams.
     pub event_streams: Arc<Semaphore>,
+    /// Places for answers of the table of streams.
+    pub answers: Arc<Semaphore>,
     pub uploads: Arc<Semaphore>,
     pub tasks: Tasks,
     /// True once the server was told to end.
@@ -60,6 +63,7 @@ impl App {
             logins: Mutex::new(Logins::new(limits.wrong_tokens, limits.sources)),
             assets: Assets::new(config.ui_folder.clone()),
             event_streams: Arc::new(Semaphore::new(limits.event_streams)),
+            answers: Arc::new(Semaphore::new(limits.answers)),
             uploads: Arc::new(Semaphore::new(limits.uploads)),
             tasks: Tasks::default(),
             closing,

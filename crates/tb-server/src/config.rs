@@ -52,6 +52,8 @@ pub struct Limits {
     pub connections: usize,
     /// Event streams open at once.
     pub event_streams: usize,
+    /// Answers of the table of streams under way at once.
+    pub answers: usize,
     /// Uploads under way at once.
     pub uploads: usize,
     /// Bytes of a request's head, and of what is read ahead of a body.
@@ -68,7 +70,7 @@ pub struct Limits {
     pub body_idle: Duration,
     /// The longest time in which a reader takes nothing of what is sent.
     pub write_idle: Duration,
-    /// How often a quiet event stream says that it lives.
+    /// How often a quiet stream says that it lives.
     pub heartbeat: Duration,
     /// Wrong tokens that one source may try in a minute.
     pub wrong_tokens: usize,
@@ -83,6 +85,7 @@ impl Default for Limits {
         Self {
             connections: 1024,
             event_streams: 512,
+            answers: 64,
             uploads: 8,
             head_bytes: 32 << 10,
             headers: 100,

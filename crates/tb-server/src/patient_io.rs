@@ -88,14 +88,14 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_reader_that_takes_nothing_is_cut_off_and_a_slow_one_is_not() {
         let (near, mut far) = duplex(8);
-        let mut near = PatientIo::new(near, Duration::from_secs(30));
+        let mut near = PatientIo::new(near, Duration::from_millis(200));
         let reading = tokio::spawn(async move {
             let mut taken = [0; 8];
             for _ in 0..5 {
-                tokio::time::sleep(Duration::from_secs(29)).await;
+                tokio::time::sleep(Duration::from_millis(60)).await;
                 far.read_exact(&mut taken).await.unwrap();
             }
             far

@@ -10,7 +10,7 @@ use axum::{
 };
 use tb_core::ErrorCode;
 
-use crate::{app::App, assets, error::Failure, events, files, gate, rpc, upload};
+use crate::{app::App, assets, error::Failure, events, files, gate, rpc, stream, upload};
 
 /// One route.
 #[derive(Clone)]
@@ -30,6 +30,7 @@ const PAGES: &str = "/{*page}";
 pub fn routes() -> Vec<Route> {
     vec![
         Route { method: Method::POST, path: "/rpc/{name}", handler: || post(rpc::call) },
+        Route { method: Method::POST, path: "/stream/{name}", handler: || post(stream::open) },
         Route { method: Method::GET, path: "/events", handler: || get(events::follow) },
         Route { method: Method::POST, path: "/upload", handler: || post(upload::receive) },
         Route { method: Method::GET, path: "/files/{job_id}/{name}", handler: || get(files::download) },

@@ -1,10 +1,9 @@
-//! Memory and disk: the process's peak, what a run is likely to need, and whether the disk is full. No policy.
+//! Memory and disk: the process's peak, what is free, and whether the disk is full. What a run needs is `tb_core::footprint`'s.
 
 use std::io::Write;
 use std::path::Path;
 
 use tb_core::ErrorCode;
-use tb_nn::decoder::DecoderConfig;
 
 use crate::error::Failure;
 
@@ -30,39 +29,6 @@ pub fn free_bytes() -> Option<u64> {
     let mut system = sysinfo::System::new().ok()?;
     system.refresh_memory();
     Some(system.available_memory()).filter(|bytes| *bytes > 0)
-}
-
-/// How a run is laid out in memory.
-#[derive(Clone, Copy, Debug)]
-pub struct Shape {
-    /// Rows in a micro-batch.
-    pub rows: usize,
-    /// Tokens of the longest row.
-    pub width: usize,
-    /// Bytes of one base weight.
-    pub weight_bytes: usize,
-    /// Weights that train.
-    pub trainable: u64,
-    /// Weights in all.
-    pub total: u64,
-    /// Whether each block's activations are kept or computed again.
-    pub keeps_activations: tb_nn::decoder::Checkpointing,
-}
-
-/// A rough estimate of the bytes that training needs: weights, gradients with two moments, and f32 activations.
-#[must_use]
-pub fn estimate_bytes(config: &DecoderConfig, shape: &Shape) -> u64 {
-    let tokens = (shape.rows * shape.width) as u64;
-    let (hidden, inner) = (config.hidden_size as u64, config.intermediate_size as u64);
-    let heads = (config.num_attention_heads * config.head_dim) as u64;
-    let layers = config.num_hidden_layers as u64;
-    // Per token and block: the residual stream and its norms, q, k, v and their gradients, gate, up and their product.
-    let block = 6 * hidden + 6 * heads + 4 * inner;
-    let kept = match shape.keeps_activations {
-        tb_nn::decoder::Checkpointing::Off => layers * block,
-        tb_nn::decoder::Checkpointing::PerBlock => layers * hidden + 2 * block,
-    };
-    shape.total * shape.weight_bytes as u64 + shape.trainable * 16 + tokens * kept * 4
 }
 
 /// Whether the disk has no room for so many more bytes in `folder`: tried by writing them.

@@ -1,9 +1,13 @@
 //! A training run from spec to result: opens model and data, refuses what cannot work, certifies, loops, writes the result.
 
 use tb_core::ErrorCode;
+use tb_core::adapter;
+use tb_core::footprint::{Activations, BatchShape, Dropout, Trained, Workload, footprint};
 use tb_core::recipe::{Hyperparameters, Method};
 use tb_core::run_folder::{DataSource, Done, Level, Outcome, Plan, RunEventBody, TrainTask, Want};
+use tb_data::model_folder::stored_weights;
 use tb_data::tokenize::TextTokenizer;
+use tb_nn::decoder::Row;
 
 use crate::batches::Grouping;
 use crate::data::{self, TokenRows};
@@ -120,7 +124,11 @@ fn prepare(session: &Session, task: &TrainTask) -> Result<(Box<dyn Recipe>, Opti
     };
     let counts = recipe.decoder().parameter_counts();
     (plan.trainable_parameters, plan.total_parameters) = (counts.trainable, counts.total);
-    let notes = warnings(recipe.as_ref(), h, longest, &plan);
+    let file_bytes = match task.method {
+        Method::Sft => stored_weights(&task.model.base)?.size_bytes,
+        Method::Pretrain => 0,
+    };
+    let notes = warnings(recipe.as_ref(), h, longest, file_bytes);
     let samples = match (&task.eval_data, task.method) {
         (Some(source), Method::Sft) if h.eval_samples > 0 => {
             Samples::pick(&data::read(source)?.rows, h.eval_samples, tokenizer, &task.model.base)?
@@ -137,22 +145,14 @@ fn read_rows(source: &DataSource, tokenizer: &TextTokenizer, method: Method, h: 
     }
 }
 
-fn warnings(recipe: &dyn Recipe, h: &Hyperparameters, longest: usize, plan: &Plan) -> Vec<String> {
+fn warnings(recipe: &dyn Recipe, h: &Hyperparameters, longest: usize, file_bytes: u64) -> Vec<String> {
     let mut notes = Vec::new();
     let config = recipe.decoder().config();
     if longest > config.max_position_embeddings {
         let context = config.max_position_embeddings;
         notes.push(format!("The longest row has {longest} tokens, but the model was made for {context}."));
     }
-    let shape = memory::Shape {
-        rows: h.per_device_train_batch_size as usize,
-        width: longest,
-        weight_bytes: recipe.decoder().dtype().size_in_bytes(),
-        trainable: plan.trainable_parameters,
-        total: plan.total_parameters,
-        keeps_activations: models::checkpointing(h),
-    };
-    let needed = memory::estimate_bytes(config, &shape);
+    let needed = footprint(config, &workload(recipe, h, file_bytes)).total_bytes();
     if let Some(free) = memory::free_bytes()
         && needed > free
     {
@@ -165,6 +165,41 @@ fn warnings(recipe: &dyn Recipe, h: &Hyperparameters, longest: usize, plan: &Pla
         ));
     }
     notes
+}
+
+/// The run as its memory depends on it.
+fn workload(recipe: &dyn Recipe, h: &Hyperparameters, file_bytes: u64) -> Workload {
+    let (decoder, data) = (recipe.decoder(), recipe.data());
+    let trained = decoder.lora().map_or(Trained::All, |lora| Trained::Adapter {
+        linears: adapter::adapted(decoder.config(), &lora.target_modules).unwrap_or_default(),
+        rank: lora.r as u32,
+        dropout: if lora.lora_dropout > 0.0 { Dropout::On } else { Dropout::Off },
+    });
+    let all = || data.rows.iter().chain(&data.eval_rows);
+    Workload {
+        trained,
+        weight_bytes: decoder.dtype().size_in_bytes() as u64,
+        file_bytes,
+        activations: if h.gradient_checkpointing { Activations::Recomputed } else { Activations::Kept },
+        train: largest(&data.rows, h.per_device_train_batch_size),
+        eval: largest(&data.eval_rows, h.per_device_eval_batch_size),
+        data_rows: all().count() as u64,
+        data_tokens: all().map(|row| row.ids.len() as u64).sum(),
+        data_bytes: 0,
+        threads: rayon::current_num_threads() as u64,
+    }
+}
+
+/// The largest batch of so many rows: one of them is the longest, and all are padded to it.
+fn largest(rows: &[Row], batch_size: u32) -> BatchShape {
+    let taken = rows.len().min(batch_size as usize);
+    let mut supervised: Vec<usize> = rows.iter().map(data::supervised).collect();
+    supervised.sort_unstable_by_key(|n| std::cmp::Reverse(*n));
+    BatchShape {
+        rows: taken as u64,
+        width: rows.iter().map(|row| row.ids.len() as u64).max().unwrap_or(0),
+        supervised: supervised.iter().take(taken).map(|n| *n as u64).sum(),
+    }
 }
 
 fn finish(

@@ -36,6 +36,47 @@ fn write_base(folder: &Path, tokenizer: &Path, hidden: usize, layers: usize) {
     }
 }
 
+/// A base whose tokenizer has as many tokens as a real one: letters, and merges of two and three of them.
+fn write_large_vocabulary(folder: &Path) {
+    let letters: Vec<String> = ('a'..='z').chain('A'..='Z').chain('0'..='9').map(String::from).collect();
+    let pairs: Vec<(String, String)> =
+        letters.iter().flat_map(|a| letters.iter().map(move |b| (a.clone(), b.clone()))).collect();
+    let triples = pairs.iter().flat_map(|(a, b)| letters.iter().map(move |c| (format!("{a}{b}"), c.clone())));
+    let merges: Vec<(String, String)> = pairs.iter().cloned().chain(triples).take(60_000).collect();
+    let mut vocabulary = serde_json::Map::new();
+    for token in ["<pad>", "<bos>", "<eos>"].map(String::from).into_iter().chain(letters.iter().cloned()) {
+        vocabulary.insert(token, vocabulary.len().into());
+    }
+    for (a, b) in &merges {
+        vocabulary.insert(format!("{a}{b}"), vocabulary.len().into());
+    }
+    let config = json!({
+        "model_type": "llama", "vocab_size": vocabulary.len(), "hidden_size": 256, "intermediate_size": 640,
+        "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 512,
+        "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": true,
+        "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0
+    });
+    let config = DecoderConfig::from_json(&config).unwrap();
+    Decoder::init(config, 5, 0.02, &Device::Cpu).unwrap().save_full(folder, DType::F16).unwrap();
+    let merges: Vec<_> = merges.iter().map(|(a, b)| json!([a, b])).collect();
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": null, "decoder": null,
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": merges}
+    });
+    std::fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    let names = json!({"eos_token": "<eos>", "bos_token": "<bos>", "pad_token": "<pad>"});
+    std::fs::write(folder.join("tokenizer_config.json"), names.to_string()).unwrap();
+}
+
+/// The longest rows of a file: what a whole run meets sooner or later.
+fn write_longest(from: &Path, to: &Path, rows: usize) {
+    let text = std::fs::read_to_string(from).unwrap();
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_by_key(|line| std::cmp::Reverse(line.len()));
+    std::fs::write(to, lines[..rows].join("\n")).unwrap();
+}
+
 /// Rows of about `words` words each.
 fn write_rows(path: &Path, rows: usize, words: usize) {
     let text = |seed: usize| -> String {
@@ -133,6 +174,11 @@ fn peak_memory_is_as_estimated() {
     let (wide, deep) = (place.join("wide"), place.join("deep"));
     write_base(&wide, &bundled.base, 512, 4);
     write_base(&deep, &bundled.base, 256, 12);
+    let large = place.join("large");
+    write_large_vocabulary(&large);
+    let (sample_rows, many) = (place.join("sample.jsonl"), place.join("many.jsonl"));
+    write_longest(&bundled.train, &sample_rows, 96);
+    write_rows(&many, 40_000, 40);
     let (short, long) = (place.join("short.jsonl"), place.join("long.jsonl"));
     write_rows(&short, 64, 60);
     write_rows(&long, 32, 300);
@@ -148,11 +194,11 @@ fn peak_memory_is_as_estimated() {
         ..Hyperparameters::default()
     };
     let attention = recipe::TargetModules::Suffixes(vec!["q_proj".into(), "v_proj".into()]);
-    let cases: [(&str, &PathBuf, &PathBuf, Option<&PathBuf>, Hyperparameters); 8] = [
+    let cases: [(&str, &PathBuf, &PathBuf, Option<&PathBuf>, Hyperparameters); 10] = [
         (
             "sample",
             &bundled.base,
-            &bundled.train,
+            &sample_rows,
             Some(&bundled.heldout),
             Hyperparameters {
                 per_device_train_batch_size: 12,
@@ -180,6 +226,8 @@ fn peak_memory_is_as_estimated() {
             Some(&short),
             Hyperparameters { per_device_train_batch_size: 64, target_modules: attention, ..common.clone() },
         ),
+        ("vocabulary", &large, &short, None, common.clone()),
+        ("many rows", &bundled.base, &many, None, Hyperparameters { per_device_train_batch_size: 2, ..common.clone() }),
         ("small", &bundled.base, &short, None, Hyperparameters { per_device_train_batch_size: 1, ..common }),
     ];
     let mut worst = 0.0_f64;

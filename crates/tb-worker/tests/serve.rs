@@ -18,7 +18,7 @@ use tb_core::run_folder::{
 };
 use tb_core::serving::{Finish, Finished, Generate, Load, Op, Prompt, Reply, ReplyBody, Request, SCHEMA};
 use tb_data::files::RunFolder;
-use tb_data::sample::{bundled_rows, write_bundled};
+use tb_data::sample::{SEED, rows, write_bundled};
 use tb_nn::decoder::Decoder;
 use tb_nn::{LoraConfig, LoraInit, TargetModules};
 
@@ -245,7 +245,7 @@ fn one_shot(place: &Place, adapter: Option<&Path>, prompt: &str, decoding: &Deco
 fn answers_are_those_of_the_one_shot_worker_in_whole_characters() {
     let place = Place::new();
     let mut worker = Worker::with(&place.base);
-    let rows = bundled_rows().unwrap().heldout;
+    let rows = rows(SEED).heldout;
     let of = |language: &str| {
         let rows = rows.iter().filter(|r| r.id.contains(language));
         rows.max_by_key(|r| r.prompt.len()).unwrap().prompt.clone()
@@ -293,7 +293,7 @@ fn a_conversation_goes_through_the_template_or_plain_where_there_is_none() {
 fn base_and_adapter_answer_side_by_side_from_one_base() {
     let place = Place::new();
     let adapter = place.adapter();
-    let prompt = bundled_rows().unwrap().heldout[0].prompt.clone();
+    let prompt = rows(SEED).heldout[0].prompt.clone();
     let alone = |adapter| one_shot(&place, adapter, &prompt, &sampled(3)).0;
     let (base, tuned) = (alone(None), alone(Some(adapter.as_path())));
     assert_ne!(base, tuned, "the adapter must do something");

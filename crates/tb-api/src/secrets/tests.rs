@@ -30,6 +30,25 @@ impl Keyring for Held {
     }
 }
 
+/// A system without one.
+#[derive(Debug)]
+struct Absent;
+
+impl Keyring for Absent {
+    fn is_there(&self) -> bool {
+        false
+    }
+    fn put(&self, _: &str, _: &str, _: &str) -> Result<(), String> {
+        Err("there is none".into())
+    }
+    fn get(&self, _: &str, _: &str) -> Result<Option<String>, String> {
+        Err("there is none".into())
+    }
+    fn forget(&self, _: &str, _: &str) -> Result<(), String> {
+        Err("there is none".into())
+    }
+}
+
 const NAME: &str = "huggingface_token";
 
 fn secret(text: &str) -> Secret {
@@ -102,4 +121,6 @@ fn names_are_checked_and_values_are_never_shown() {
     assert!(!shown.contains("canary"), "{shown}");
     let error = serde_json::from_value::<SetSecret>(serde_json::json!({"name": NAME, "value": {"x": "canary"}}));
     assert!(!error.unwrap_err().to_string().contains("canary"));
+    let damaged = keyring::Error::BadEncoding(b"canary".to_vec());
+    assert!(!plain(&damaged).contains("canary"));
 }

@@ -165,7 +165,8 @@ impl AdapterFile {
 
 /// Refuses a base that the free memory cannot hold, before the system has to end the process.
 fn check_room(load: &Load) -> Result<()> {
-    let need = tb_data::model_folder::read_config(&load.base)?.parameter_count() * device::dtype(load.dtype).size_in_bytes() as u64;
+    let need = tb_data::model_folder::read_config(&load.base)?.parameter_count()
+        * device::dtype(load.dtype).size_in_bytes() as u64;
     match memory::free_bytes() {
         Some(free) if free < need => {
             let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { ColumnMapping } from "$lib/api";
-import { chosenColumns, guessColumn, mappingFaults, mappingFor, withColumn } from "./mapping";
+import { chosenColumns, guessColumn, guessMapping, mappingFaults, mappingFor, withColumn } from "./mapping";
 
 describe("guessColumn", () => {
   it("takes an exact name before a part of a name", () => {
@@ -56,6 +56,19 @@ describe("mappingFor", () => {
   it("never names one column twice while another is free", () => {
     const named = Object.values(chosenColumns(mappingFor("preference", ["x", "y", "z"])));
     expect(new Set(named).size).toBe(3);
+  });
+});
+
+describe("guessMapping", () => {
+  it("knows the usual names of a text before and after", () => {
+    expect(guessMapping(["id", "Source", "Target"])).toMatchObject({ shape: "input_output", input: "Source", output: "Target" });
+    expect(guessMapping(["番号", "修正前", "修正後"])).toMatchObject({ input: "修正前", output: "修正後" });
+  });
+
+  it("guesses nothing from half a pair or from parts of names", () => {
+    expect(guessMapping(["source", "note"])).toBeNull();
+    expect(guessMapping(["source_id", "target_id"])).toBeNull();
+    expect(guessMapping(["vorher", "nachher"])).toBeNull();
   });
 });
 

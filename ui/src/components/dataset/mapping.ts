@@ -104,6 +104,18 @@ export function mappingFor(shape: Shape, columns: readonly string[], old?: Colum
   }
 }
 
+/**
+ * A mapping for columns that the importer does not know but a person would: two columns that are named as a text before and
+ * after. To be checked by the user; null where the names leave a doubt.
+ */
+export function guessMapping(columns: readonly string[]): ColumnMapping | null {
+  const named = (field: Field): string | undefined =>
+    NAMES[field].map((name) => columns.find((column) => column.trim().toLowerCase() === name)).find((column) => column !== undefined);
+  const [input, output] = [named("input"), named("output")];
+  if (input === undefined || output === undefined || input === output) return null;
+  return mappingFor("input_output", columns, { shape: "input_output", input, output, template: "" });
+}
+
 /** The mapping with another column for one field. In an input/output frame, a brace that named the old input names the new one. */
 export function withColumn(mapping: ColumnMapping, field: Field, column: string | null): ColumnMapping {
   if (mapping.shape === "preference" && field === "prompt") return { ...mapping, prompt: column };

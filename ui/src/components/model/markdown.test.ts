@@ -20,7 +20,7 @@ afterEach(async () => {
 
 /** Every element that a card may consist of, and every attribute that one may carry. */
 const ELEMENTS = new Set(
-  "div,dl,dt,dd,h3,h4,h5,h6,p,pre,code,blockquote,ul,ol,li,span,table,thead,tbody,tr,th,td,hr,strong,em,del,br".split(","),
+  "div,dl,dt,dd,h2,h3,h4,h5,h6,p,pre,code,blockquote,ul,ol,li,span,table,thead,tbody,tr,th,td,hr,strong,em,del,br".split(","),
 );
 const ATTRIBUTES = new Set(["class", "tabindex", "start", "aria-hidden"]);
 
@@ -124,9 +124,9 @@ describe("a card of ours", () => {
     expect(blocks[2]).toMatchObject({ align: ["left", "right"] });
   });
 
-  it("is drawn with headings below the page's own", () => {
+  it("is drawn with headings below the page's own title", () => {
     const drawn = render(card);
-    expect(drawn.querySelector("h3")?.textContent).toBe("tone_polite v3");
+    expect(drawn.querySelector("h2")?.textContent).toBe("tone_polite v3");
     expect(drawn.querySelector("td.right strong")?.textContent).toBe("94.1");
   });
 });

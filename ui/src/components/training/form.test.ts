@@ -35,6 +35,8 @@ test("the form that is sent holds the choices and nothing twice", () => {
 test("a form survives the way through draft and back", () => {
   const form = formOf({ ...withValue(ready, "lora_r", 8, fields), name: "mine", device: "cpu" }, "");
   expect(formOf(draftOf(form, fields), "")).toEqual(form);
+  const plain = { ...form, dataset_id: null, data: "/tmp/a.csv", eval_data: "/tmp/b.csv", mapping: { shape: "text" as const, text: "body" }, adapter: "/tmp/adapter" };
+  expect(formOf(draftOf(plain, fields), "")).toEqual(plain);
   expect(draftOf({ model_id: "mdl_1", base_model: "/x" }, fields).origin).toEqual({ kind: "model", id: "mdl_1" });
   expect(draftOf(null, fields)).toEqual(EMPTY_DRAFT);
   expect(draftOf({ hyperparameters: { gone: 1, lora_r: 16 } }, fields).values).toEqual({});

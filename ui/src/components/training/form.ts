@@ -1,6 +1,6 @@
 // The form of a new run: what the user has chosen, what is sent, what is kept as a draft. Pure.
 
-import type { Dataset, FieldInfo, Job, JobId, Method, StartJob } from "$lib/api";
+import type { ColumnMapping, Dataset, FieldInfo, Job, JobId, Method, StartJob } from "$lib/api";
 import { baseName, EMPTY_FORM, figure, isSame, listText } from "./run";
 
 /** What the run starts from. */
@@ -11,10 +11,14 @@ export interface Draft {
   readonly name: string;
   readonly method: Method;
   readonly origin: Origin;
+  /** Folder of an adapter on the base to go on from; comes from a run that used one. */
+  readonly adapter: string | null;
   readonly dataset_id: string | null;
   /** A plain file instead of a dataset; comes from a run that used one. */
   readonly data: string | null;
   readonly eval_data: string | null;
+  /** How the columns of the plain file are read. */
+  readonly mapping: ColumnMapping | null;
   readonly model_type: string;
   readonly device: string | null;
   readonly values: Readonly<Record<string, unknown>>;
@@ -24,9 +28,11 @@ export const EMPTY_DRAFT: Draft = {
   name: "",
   method: "sft",
   origin: null,
+  adapter: null,
   dataset_id: null,
   data: null,
   eval_data: null,
+  mapping: null,
   model_type: "",
   device: null,
   values: {},
@@ -71,16 +77,18 @@ export function formOf(draft: Draft, name: string): StartJob {
     method: draft.method,
     model_type: draft.model_type.trim() || null,
     base_model: origin?.kind === "base" ? origin.path : null,
+    adapter: origin?.kind === "base" ? draft.adapter : null,
     model_id: origin?.kind === "model" ? origin.id : null,
     dataset_id: draft.dataset_id,
     data: draft.dataset_id === null ? draft.data : null,
     eval_data: draft.dataset_id === null ? draft.eval_data : null,
+    mapping: draft.dataset_id === null ? draft.mapping : null,
     device: draft.device,
     hyperparameters: { ...draft.values },
   };
 }
 
-/** The draft that sends the same as an earlier form; for "duplicate" and for reading a draft back. What it cannot hold is left out. */
+/** The draft that sends the same as an earlier form; for "duplicate" and for reading a draft back. Fields that are no more are left out. */
 export function draftOf(spec: unknown, fields: readonly FieldInfo[]): Draft {
   if (typeof spec !== "object" || spec === null) return EMPTY_DRAFT;
   const form = spec as Partial<StartJob>;
@@ -94,9 +102,11 @@ export function draftOf(spec: unknown, fields: readonly FieldInfo[]): Draft {
     name: text(form.name) ?? "",
     method: form.method === "pretrain" ? "pretrain" : "sft",
     origin: model !== null ? { kind: "model", id: model } : base !== null ? { kind: "base", path: base } : null,
+    adapter: text(form.adapter),
     dataset_id: text(form.dataset_id),
     data: text(form.data),
     eval_data: text(form.eval_data),
+    mapping: form.mapping ?? null,
     model_type: text(form.model_type) ?? "",
     device: text(form.device),
   };

@@ -50,9 +50,9 @@ export class NewRun {
     } catch (thrown) {
       this.refusal = toApiError(thrown);
     }
-    if (prefill.dataset) draft = { ...draft, dataset_id: prefill.dataset, data: null, eval_data: null };
-    if (prefill.model) draft = { ...draft, origin: { kind: "model", id: prefill.model } };
-    if (prefill.base) draft = { ...draft, origin: { kind: "base", path: prefill.base } };
+    if (prefill.dataset) draft = { ...draft, dataset_id: prefill.dataset, data: null, eval_data: null, mapping: null };
+    if (prefill.model) draft = { ...draft, origin: { kind: "model", id: prefill.model }, adapter: null };
+    if (prefill.base) draft = { ...draft, origin: { kind: "base", path: prefill.base }, adapter: null };
     this.draft = draft;
     this.isReady = true;
   }

@@ -1,11 +1,12 @@
 // What the curves of a run measure and how their numbers are written.
 
 import type { Quantity } from "$components/shared/chart/quantity";
+import { decimalsAt } from "$components/shared/chart/ticks";
 import { decimal, rate, scientific, shortCount } from "$lib/format";
 import { t } from "$lib/i18n/index.svelte";
 
 const fixed = (decimals: number) => (value: number) => decimal(value, decimals);
-const tick: Quantity["tick"] = (value, { decimals }) => decimal(value, decimals);
+const tick: Quantity["tick"] = (value, ticks) => decimal(value, decimalsAt(value, ticks));
 
 /** By curve; functions, because names follow the language. */
 export const QUANTITIES = {

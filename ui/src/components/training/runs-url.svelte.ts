@@ -45,9 +45,9 @@ export class RunsUrl {
     this.#write({ pin: [...pins].join(",") || null });
   }
 
-  /** Selects a run; null closes the details. What is shown is written too, so that a selection never changes the picture. */
-  select(id: JobId | null, shown: readonly Shown[]): void {
-    this.#write({ run: id, show: writeShown(shown), ...(id === null ? { tab: null } : {}) });
+  /** Selects a run; null closes the details. */
+  select(id: JobId | null): void {
+    this.#write({ run: id, ...(id === null ? { tab: null } : {}) });
   }
 
   #write(change: Change): void {

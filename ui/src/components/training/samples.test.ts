@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { languageOf, sampleSteps, spread, stories } from "./samples";
+import { languageOf, pieces, sampleSteps, spread, stories } from "./samples";
 
 const sample = (step: number, index: number, output: string) => ({ step, index, prompt: `p${index}`, reference: "good", output });
 
@@ -28,4 +28,14 @@ test("many steps are shown by a few that keep both ends", () => {
 test("Japanese is told from other texts", () => {
   expect(languageOf("了解です")).toBe("ja");
   expect(languageOf("Could you send it?")).toBeUndefined();
+});
+
+test("marks of the chat template stand apart from the words", () => {
+  expect(pieces("<|user|>Rewrite: a < b\n<|assistant|>")).toEqual([
+    { text: "<|user|>", isMark: true },
+    { text: "Rewrite: a < b\n", isMark: false },
+    { text: "<|assistant|>", isMark: true },
+  ]);
+  expect(pieces("plain <b>text</b>")).toEqual([{ text: "plain <b>text</b>", isMark: false }]);
+  expect(pieces("")).toEqual([]);
 });

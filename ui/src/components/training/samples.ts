@@ -48,3 +48,17 @@ export function spread(steps: readonly number[], most: number): number[] {
 export function languageOf(text: string): "ja" | undefined {
   return /[\u3040-\u30ff\u4e00-\u9fff]/.test(text) ? "ja" : undefined;
 }
+
+/** A piece of a rendered prompt: text, or a mark of the chat template such as `<|user|>`. */
+export interface Piece {
+  readonly text: string;
+  readonly isMark: boolean;
+}
+
+/** A rendered prompt with its marks apart from the words. */
+export function pieces(text: string): Piece[] {
+  return text
+    .split(/(<\|[^<>|\s]+\|>|<\/?(?:s|bos|eos|pad|start_of_turn|end_of_turn)>|\[\/?INST\])/)
+    .filter((part) => part !== "")
+    .map((part) => ({ text: part, isMark: /^(<\|.+\|>|<\/?(?:s|bos|eos|pad|start_of_turn|end_of_turn)>|\[\/?INST\])$/.test(part) }));
+}

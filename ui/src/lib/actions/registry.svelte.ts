@@ -1,5 +1,4 @@
 // The one table of actions, what each does at the moment, and the keyboard.
-import { untrack } from "svelte";
 import type { Action, Scope } from "./action";
 import { ariaKeys, strokeOf, strokesOf } from "./action";
 import { datasets } from "./datasets";
@@ -23,6 +22,9 @@ export interface Offer {
 
 // The latest offer of an action is in force: a dialog's `view.back` hides the page's.
 let offers = $state.raw<ReadonlyMap<string, readonly Offer[]>>(new Map());
+// The same map beside the reactive one: while an effect is torn down, Svelte reads state as it was before, and a page that
+// goes would take back what the page that comes has just offered.
+let latest: ReadonlyMap<string, readonly Offer[]> = new Map();
 const byId = new Map<string, Action>(ACTIONS.map((action) => [action.id, action]));
 
 /** The action of that name. */
@@ -43,9 +45,8 @@ export function useAction(id: ActionId, run: Offer["run"], when?: Offer["when"])
 }
 
 function change(id: string, to: (now: readonly Offer[]) => readonly Offer[]): void {
-  // Whoever offers in an effect must not depend on what is offered.
-  const now = untrack(() => offers);
-  offers = new Map(now).set(id, to(now.get(id) ?? []));
+  latest = new Map(latest).set(id, to(latest.get(id) ?? []));
+  offers = latest;
 }
 
 function inForce(id: string): Offer | undefined {

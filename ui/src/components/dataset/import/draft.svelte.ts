@@ -2,7 +2,7 @@
 // shares as they were; a reload keeps everything but files that were dropped and not yet used.
 import { backend, rpc, toApiError, type ApiError, type ColumnMapping, type Dataset, type DatasetType, type PickedFile, type Preview } from "$lib/api";
 import { mutate } from "$lib/cache.svelte";
-import { mappingFaults, type MappingFault } from "../mapping";
+import { guessMapping, mappingFaults, type MappingFault } from "../mapping";
 import { shareFaults, type ShareFault } from "../shares";
 
 /** A file that the host can read. */
@@ -35,6 +35,8 @@ export class ImportDraft {
   testFile = $state.raw<Source | null>(null);
   /** The user's own mapping; none takes what the file's columns say. */
   mapping = $state.raw<ColumnMapping | null>(null);
+  /** The mapping is a guess from names that the importer does not know. */
+  guessed = $state(false);
   name = $state("");
   description = $state("");
   purpose = $state<DatasetType>("training");
@@ -89,6 +91,7 @@ export class ImportDraft {
     const own = this.source === null || this.name === "" || this.name === stem(this.source.name);
     this.source = source;
     this.mapping = null;
+    this.guessed = false;
     this.preview = undefined;
     if (own) this.name = stem(source.name);
     await this.look();
@@ -125,6 +128,7 @@ export class ImportDraft {
   /** Reads columns in another way; the preview follows after a pause in typing. */
   map(mapping: ColumnMapping): void {
     this.mapping = mapping;
+    this.guessed = false;
     clearTimeout(this.#timer);
     if (this.faults.length === 0) this.#timer = setTimeout(() => void this.look(), 250);
   }
@@ -139,6 +143,12 @@ export class ImportDraft {
       if (number !== this.#look) return;
       this.preview = preview;
       this.error = undefined;
+      const guess = preview.mapping === null && this.mapping === null ? guessMapping(preview.columns) : null;
+      if (guess) {
+        this.guessed = true;
+        this.mapping = guess;
+        await this.look();
+      }
     } catch (thrown) {
       if (number === this.#look) this.error = toApiError(thrown);
     } finally {
@@ -181,6 +191,7 @@ export class ImportDraft {
     this.preview = undefined;
     this.error = undefined;
     this.looking = false;
+    this.guessed = false;
   }
 
   /** Keeps the draft over a reload. Reads every field, so that an effect around it runs at each change. */

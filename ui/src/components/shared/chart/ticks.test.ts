@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { xEnd, yRange } from "./range";
-import { countTicks, decimalsOf, linearTicks, logTicks, niceStep, timeTicks } from "./ticks";
+import { countTicks, decimalsAt, decimalsOf, linearTicks, logTicks, niceStep, timeTicks } from "./ticks";
 import { yTicks } from "./view";
 
 test("steps are round and at most as many as asked for", () => {
@@ -33,6 +33,8 @@ test("log axes are marked at powers of ten, and between them where there is room
   expect(logTicks(1, 1e12, 4).values).toEqual([1, 1e3, 1e6, 1e9, 1e12]);
   expect(logTicks(2, 5, 4).values).toEqual([2, 3, 4, 5]);
   expect(logTicks(0, 5, 4).values).toEqual([]);
+  const ticks = logTicks(0.01, 100, 6);
+  expect(ticks.values.map((value) => value.toFixed(decimalsAt(value, ticks)))).toEqual(["0.01", "0.1", "1", "10", "100"]);
 });
 
 test("times are marked by the steps of a clock", () => {

@@ -4,6 +4,13 @@
 export interface Ticks {
   readonly values: readonly number[];
   readonly decimals: number;
+  /** Each mark has decimals of its own: those of a log axis lie powers of ten apart. */
+  readonly hasOwnDecimals?: true;
+}
+
+/** Decimals with which a mark is written. */
+export function decimalsAt(value: number, ticks: Ticks): number {
+  return ticks.hasOwnDecimals && value > 0 ? decimalsOf(value) : ticks.decimals;
 }
 
 /** Round steps of an axis, and those of an axis that counts: a quarter of ten is no whole number. */
@@ -67,7 +74,7 @@ export function logTicks(min: number, max: number, most: number): Ticks {
       if (mark >= min * (1 - 1e-9) && mark <= max * (1 + 1e-9)) values.push(mark);
     }
   }
-  return { values, decimals: Math.max(0, -Math.floor(Math.log10(min))) };
+  return { values, decimals: Math.max(0, -Math.floor(Math.log10(min))), hasOwnDecimals: true };
 }
 
 const TIME_STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400];

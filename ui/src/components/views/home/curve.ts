@@ -48,7 +48,8 @@ export function frameOf(points: readonly CurvePoint[], total: number, box: { lef
   const last = Math.max(total, points.at(-1)?.step ?? 1, 1);
   return {
     x: (step) => box.left + (step / last) * (box.right - box.left),
-    y: (value) => box.bottom - ((value - low) / (high - low || 1)) * (box.bottom - box.top),
+    // A spike of the raw line ends at the edge.
+    y: (value) => Math.max(box.top, Math.min(box.bottom, box.bottom - ((value - low) / (high - low || 1)) * (box.bottom - box.top))),
     yTicks,
     xTicks: [0, Math.round(last / 2), last],
   };

@@ -1,6 +1,6 @@
 // The settings that have a field here, under the names of settings.toml.
 import type { Settings } from "$lib/api";
-import type { NumberRule } from "$components/shared/number";
+import type { NumberProblem, NumberRule } from "$components/shared/number";
 
 type NameOf<T> = { [K in keyof Settings]: Settings[K] extends T ? K : never }[keyof Settings];
 
@@ -29,3 +29,13 @@ export const NETWORK: readonly SettingField[] = [
   { name: "offline", kind: "switch" },
   { name: "hf_endpoint", kind: "address" },
 ];
+
+/** What is wrong with what stands in a field. */
+export type SettingProblem = NumberProblem | "not_an_address";
+
+/** What is wrong with a typed address; an empty one is none, and right. */
+export function addressProblem(text: string): SettingProblem | undefined {
+  if (text.trim() === "") return undefined;
+  const protocol = URL.canParse(text.trim()) ? new URL(text.trim()).protocol : undefined;
+  return protocol === "https:" || protocol === "http:" ? undefined : "not_an_address";
+}

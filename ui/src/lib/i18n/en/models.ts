@@ -6,6 +6,7 @@ export const models = {
   "action.add_folder": "Add a folder",
 
   detail: "Model version",
+  stage_and_origin: "Stage and origin",
   about: "About this version",
   open: "Open",
   try: "Try it",

@@ -57,7 +57,7 @@ export const playground = {
   "finish.length": "cut at max tokens",
   "finish.context": "the context is full",
   matches: "is the reference",
-  copy_answer: "Copy",
+  copy_answer: "Copy the answer",
   done_aloud: "Side {side} has answered, {n} tokens.",
 
   compare: "Differences",

@@ -28,6 +28,7 @@ export const settings = {
   "number.not_whole": "Only whole numbers.",
   "number.too_small": "At least {min}.",
   "number.too_large": "At most {max}.",
+  not_an_address: "An address begins with https:// or http://.",
   "field.default_batch_size": "Batch size",
   "help.default_batch_size": "Rows computed at once: more is faster and needs more memory.",
   "field.default_learning_rate": "Learning rate",

@@ -8,6 +8,7 @@ export const models: Translation<typeof en> = {
   "action.add_folder": "フォルダーを追加",
 
   detail: "モデルのバージョン",
+  stage_and_origin: "段階と作成の元",
   about: "このバージョンについて",
   open: "開く",
   try: "試す",

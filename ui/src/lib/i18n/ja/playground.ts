@@ -59,7 +59,7 @@ export const playground: Translation<typeof en> = {
   "finish.length": "最大トークン数で打ち切り",
   "finish.context": "文脈長の上限",
   matches: "参照と一致",
-  copy_answer: "コピー",
+  copy_answer: "回答をコピー",
   done_aloud: "{side} 側が回答しました。{n} トークン。",
 
   compare: "違い",

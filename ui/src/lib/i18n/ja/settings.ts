@@ -30,6 +30,7 @@ export const settings: Translation<typeof en> = {
   "number.not_whole": "整数を入力してください。",
   "number.too_small": "{min} 以上にしてください。",
   "number.too_large": "{max} 以下にしてください。",
+  not_an_address: "https:// または http:// で始まるアドレスを入力してください。",
   "field.default_batch_size": "バッチサイズ",
   "help.default_batch_size": "一度に計算する行数。大きいほど速く、メモリを多く使います。",
   "field.default_learning_rate": "学習率",
