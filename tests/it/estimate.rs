@@ -41,7 +41,8 @@ fn the_samples_run_is_as_estimated() {
     }
     let peak = number(&page, "/job/metrics/peak_memory_bytes");
     let (low, high) = (number(&before, "/memory/low_bytes"), number(&before, "/memory/high_bytes"));
-    assert!((low..=high).contains(&peak), "measured {peak}, estimated {low} to {high}: {}", before["memory"]);
+    // Eight steps seldom meet the longest rows, which the estimate is for; tb-worker's tests/memory.rs holds both sides on those.
+    assert!(low < high && peak <= high, "measured {peak}, estimated {low} to {high}: {}", before["memory"]);
 
     // The next estimate knows how long such a run takes, and its line starts the same run.
     let after = of("estimate");

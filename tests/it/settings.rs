@@ -39,7 +39,8 @@ fn a_changed_setting_holds_for_the_next_run_and_a_wrong_one_changes_nothing() {
     let view = home.run(&["settings", "set", "lora_r=16", "default_learning_rate=1e-4", "--json"]).json();
     assert_eq!((&view["settings"]["lora_r"], &view["origins"]["lora_r"]), (&16.into(), &"file".into()));
     let file = home.path("home").join("settings.toml");
-    fs::write(&file, format!("# ours\n{}", fs::read_to_string(&file).expect("written"))).expect("a comment");
+    let written = fs::read_to_string(&file).expect("written");
+    fs::write(&file, written.replace("default_learning_rate", "# ours\ndefault_learning_rate")).expect("a comment");
     let fields = home.run(&["settings", "fields", "--json"]).json();
     assert!(fields.as_array().is_some_and(|f| f.iter().any(|f| f["key"] == "lora_r" && f["default"] == 16)));
 
@@ -48,7 +49,7 @@ fn a_changed_setting_holds_for_the_next_run_and_a_wrong_one_changes_nothing() {
     home.run(&["settings", "set", &format!("openai_api_key={CANARY}")]).refused("openai_api_key");
     let view = home.run(&["settings", "set", "lora_r=", "--json"]).json();
     assert_eq!((&view["settings"]["lora_r"], &view["origins"]["lora_r"]), (&8.into(), &"default".into()));
-    assert!(fs::read_to_string(&file).expect("kept").starts_with("# ours\n"));
+    assert!(fs::read_to_string(&file).expect("kept").contains("# ours\ndefault_learning_rate"));
     let output = home.command(&["settings", "get", "--json"]).env("LORA_R", "32").output().expect("it runs");
     assert!(String::from_utf8_lossy(&output.stdout).contains(r#""lora_r":"environment""#));
 }

@@ -31,8 +31,8 @@ fn a_killed_worker_leaves_an_interrupted_job_that_resumes_to_the_same_bytes() {
     let (id, pid) = home.wait("a worker past its first checkpoint", || {
         let job = home.job().filter(|j| j["status"] == "running")?;
         let run = PathBuf::from(job["run_dir"].as_str()?);
-        let folders = fs::read_dir(run.join("checkpoints")).ok()?.filter_map(Result::ok);
-        folders.filter(|f| f.path().join("manifest.json").is_file()).next()?;
+        let mut folders = fs::read_dir(run.join("checkpoints")).ok()?.filter_map(Result::ok);
+        folders.find(|f| f.path().join("manifest.json").is_file())?;
         let events = fs::read_to_string(run.join("events.jsonl")).ok()?;
         let started: Value = serde_json::from_str(events.lines().find(|l| l.contains("\"type\":\"started\""))?).ok()?;
         Some((job["id"].as_str()?.to_owned(), started["pid"].as_u64()?))

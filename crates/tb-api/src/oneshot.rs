@@ -43,7 +43,7 @@ pub async fn run(
     if keep == Keep::No {
         discard(&path);
     }
-    Ok(result?)
+    result
 }
 
 fn discard(path: &Path) {

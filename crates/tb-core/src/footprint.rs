@@ -133,14 +133,14 @@ pub fn footprint(config: &DecoderConfig, run: &Workload) -> Footprint {
     let (trainable, _) = parameters(config, &run.trained);
     let base = config.parameter_count();
     let vocabulary = config.vocab_size as u64;
-    let data = run.data_rows * ROW_BYTES + run.data_tokens * 2 * F32 + run.data_bytes;
+    let tokenizer = vocabulary * TOKENIZER_BYTES_PER_TOKEN;
+    // The tokenizer and the text go when the rows are tokens; only who writes samples at evaluations keeps the tokenizer.
+    let kept = if run.eval.rows > 0 { tokenizer } else { 0 };
     let always = [
-        Part {
-            name: "process",
-            bytes: PROCESS_BYTES + run.threads * THREAD_BYTES + vocabulary * TOKENIZER_BYTES_PER_TOKEN,
-        },
-        Part { name: "data", bytes: data },
+        Part { name: "process", bytes: PROCESS_BYTES + run.threads * THREAD_BYTES + kept },
+        Part { name: "data", bytes: run.data_rows * ROW_BYTES + run.data_tokens * 2 * F32 },
     ];
+    let loading = run.file_bytes + run.data_bytes + tokenizer - kept;
     let weights = match run.trained {
         Trained::Adapter { .. } => [
             Part { name: "base_weights", bytes: base * run.weight_bytes },
@@ -155,7 +155,7 @@ pub fn footprint(config: &DecoderConfig, run: &Workload) -> Footprint {
     let certified = certified(run.train);
     let always = |more: &[Part]| [always.as_slice(), more].concat();
     let phases = [
-        ("loading", always(&[weights[0], Part { name: "loading", bytes: run.file_bytes }])),
+        ("loading", always(&[weights[0], Part { name: "loading", bytes: loading }])),
         (
             "certificate",
             // The gradients before, those of the trial with what its backward pass brings, and the weights as they were.

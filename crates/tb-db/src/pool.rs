@@ -24,6 +24,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a task waits for a connection; longer than the wait for a write, so that the queue of writers drains.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(60);
 const READERS: u32 = 6;
+/// How often opening is tried while another process turns the file into a WAL database, and the pause between.
+const OPENING_TRIES: u32 = 100;
+const OPENING_PAUSE: Duration = Duration::from_millis(50);
 
 /// The database. Cheap to clone: clones share their connections.
 #[derive(Clone, Debug)]
@@ -116,8 +119,18 @@ impl Db {
                 .acquire_timeout(ACQUIRE_TIMEOUT)
                 .after_connect(|connection, _| Box::pin(check(connection)))
         };
-        // The writer first: it turns the file into a WAL database, which the readers then find.
-        let writer = pool(1).connect_with(options.clone()).await.map_err(cannot_open)?;
+        // The writer first: it turns the file into a WAL database, which the readers then find. Whoever does so at the same
+        // moment is refused at once, without SQLite's own waiting.
+        let mut tries = 0;
+        let writer = loop {
+            match pool(1).connect_with(options.clone()).await.map_err(cannot_open) {
+                Err(Error::Busy) if tries < OPENING_TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(OPENING_PAUSE).await;
+                }
+                result => break result?,
+            }
+        };
         migrate(&writer, path).await?;
         let readers = pool(READERS).connect_with(options.pragma("query_only", "ON")).await.map_err(cannot_open)?;
         Ok(Self::Sqlite(SqlitePools { readers, writer }))

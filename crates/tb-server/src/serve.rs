@@ -231,7 +231,11 @@ impl Connection {
             Some(ended) => ended,
             None => {
                 Pin::new(&mut connection).graceful_shutdown();
-                poll_fn(|cx| connection.poll_without_shutdown(cx)).await
+                // A head that is half here is no request: it is not waited for.
+                tokio::select! {
+                    ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
+                    () = seat.asked_to_leave() => return,
+                }
             }
         };
         // Errors are the caller's: a head too slow or too large, a line that broke.

@@ -263,7 +263,7 @@ fn language(row: &Row) -> String {
 
 fn counts(by_name: BTreeMap<String, u64>) -> Vec<NamedCount> {
     let mut all: Vec<NamedCount> = by_name.into_iter().map(|(name, rows)| NamedCount { name, rows }).collect();
-    all.sort_by(|a, b| b.rows.cmp(&a.rows));
+    all.sort_by_key(|count| std::cmp::Reverse(count.rows));
     all
 }
 

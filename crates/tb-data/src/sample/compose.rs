@@ -391,7 +391,7 @@ fn japanese_message(
         };
     }
     if register == Register::Notes {
-        text.insert_str(0, "・");
+        text.insert(0, '・');
     }
     text.push_str(&clauses[0]);
     if let Some(second) = clauses.get(1) {

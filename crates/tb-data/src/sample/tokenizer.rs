@@ -166,7 +166,7 @@ mod tests {
                 split += usize::from(!alike);
             }
         }
-        for doc in crate::sample::corpus(3, 40_000) {
+        for doc in corpus(3, 40_000) {
             assert!(doc.encode(&tokenizer).unwrap().len() <= CONTEXT, "{doc:?}");
         }
         assert!(split <= 3, "{split} slots are other tokens in the target");

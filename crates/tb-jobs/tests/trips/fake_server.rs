@@ -3,6 +3,7 @@
 //!
 //! A base named `refused` cannot be loaded, one named `dies` ends the process while it loads. Prompts: `echo TEXT`, `hold` (until it is cancelled), `deaf`
 //! (for ever), `die` (some text, then SIGKILL), `garbage` (a line that is no reply, then `ok`), `pid`.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // It is a program: its output is what is tested.
 
 use std::{
     collections::HashSet,

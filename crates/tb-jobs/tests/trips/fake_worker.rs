@@ -2,6 +2,7 @@
 //!
 //! Keys: `steps`, `ms` (pause after each), `checkpoint` (every so many steps), `notes` (notes before step 1), and at a step of
 //! the first attempt only: `die` (SIGKILL), `torn` (half a line, then SIGKILL), `fail`, `hang`.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // It is a program: its output is what is tested.
 
 use std::{io::Write, path::Path, time::Duration};
 

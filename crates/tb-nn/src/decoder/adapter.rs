@@ -115,7 +115,7 @@ impl Decoder {
             Some(adapter) => self.attach(&adapter.config, adapter.layers.clone()),
             None => {
                 for block in &mut self.model.blocks {
-                    Arc::make_mut(block).linears_mut().into_iter().for_each(|linear| linear.lora = None);
+                    Arc::make_mut(block).linears_mut().for_each(|linear| linear.lora = None);
                 }
                 self.lora = None;
             }

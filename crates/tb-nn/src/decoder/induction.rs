@@ -200,7 +200,7 @@ mod tests {
         let first: Vec<u32> = (0..40).map(|_| 8 + stream.below(500) as u32).collect();
         let ids: Vec<u32> = [&[1], &first[..], &[2], &first[..]].concat();
         let row = Row { labels: ids.iter().map(|i| *i as i32).collect(), ids };
-        let batch = Batch::from_rows(&[row.clone()], 0).unwrap();
+        let batch = Batch::from_rows(std::slice::from_ref(&row), 0).unwrap();
         let said =
             decoder.logits(&batch).unwrap().argmax(D::Minus1).unwrap().flatten_all().unwrap().to_vec1::<u32>().unwrap();
         // From the second token of the copy on, the token before it has been seen.

@@ -15,7 +15,7 @@ fn stored(answer: &crate::support::Answer) -> std::path::PathBuf {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_uploaded_file_can_be_imported() {
     let server = Running::start().await;
-    let rows = "{\"prompt\":\"a\",\"completion\":\"b\"}\n{\"prompt\":\"c\",\"completion\":\"d\"}\n".repeat(3);
+    let rows: String = (0..6).map(|i| format!("{{\"prompt\":\"a{i}\",\"completion\":\"b\"}}\n")).collect();
     let path = stored(&server.ask("POST", "/upload?name=%E8%A1%8C.jsonl").body(rows.as_bytes()).send().await);
     assert_eq!(path.file_name().unwrap(), "行.jsonl");
     assert_eq!(fs::read_to_string(&path).unwrap(), rows);

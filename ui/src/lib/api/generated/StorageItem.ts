@@ -5,7 +5,8 @@
  */
 export type StorageItem = { 
 /**
- * What: `runs`, `checkpoints`, `datasets`, `models`, `sample`, `uploads`, `database`, `temporary` or `other`.
+ * What: `runs`, `checkpoints`, `datasets`, `models`, `downloads`, `sample`, `uploads`, `database`, `temporary`
+ * or `other`.
  */
 what: string, 
 /**
