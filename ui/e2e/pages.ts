@@ -4,11 +4,11 @@ import type { Page } from "playwright-core";
 /** Name and path of every page, with the newest run, dataset and model of this home folder. */
 export async function everyPage(page: Page): Promise<[name: string, path: string][]> {
   const ids = await page.evaluate(async () => {
-    const first = async (command: string) => {
-      const answer = await fetch(`/rpc/${command}`, { method: "POST", headers: { "content-type": "application/json" }, body: "{}" });
+    const first = async (command: string, args: object = {}) => {
+      const answer = await fetch(`/rpc/${command}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(args) });
       return ((await answer.json()) as { id: string }[])[0]?.id;
     };
-    return { run: await first("job_list"), dataset: await first("data_list"), model: await first("model_list") };
+    return { run: await first("job_list", { kind: "train" }), dataset: await first("data_list"), model: await first("model_list") };
   });
   return [
     ["home", "/"],

@@ -2,6 +2,8 @@
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { home } from "../src/lib/i18n/en/home";
+import { models } from "../src/lib/i18n/en/models";
+import { playground } from "../src/lib/i18n/en/playground";
 import { LANGUAGES, THEMES, launch, open, settle, violations } from "./browser";
 import { Host } from "./host";
 import { everyPage } from "./pages";
@@ -78,13 +80,13 @@ describe.sequential("a new user", () => {
         return ((await answer.json()) as { status: string }).status;
       }, run), { timeout: 900_000, interval: 2000 })
       .toBe("completed");
-    await page.getByRole("link", { name: /tone-/ }).and(page.locator('[href^="/models/"]')).first().click();
+    await page.locator('a[href^="/models/mdl_"]').first().click();
     await page.waitForURL(/\/models\/mdl_/);
     await settle(page);
-    await page.locator('[href^="/playground"]').first().click();
+    await page.getByRole("button", { name: models.try }).first().click();
     await page.waitForURL(/\/playground/);
     await settle(page);
-    await page.getByRole("button", { name: "Run", exact: false }).first().click();
+    await page.getByRole("button", { name: playground.run, exact: true }).click();
     await expect.poll(() => page.getByText(/tokens\/s/).count(), { timeout: 120_000 }).toBeGreaterThanOrEqual(2);
     expect(complaints).toEqual([]);
   });
