@@ -5,8 +5,18 @@ use std::{error::Error, path::Path};
 use serde_json::{Value, json};
 
 /// The commands of `src/commands.rs` and `src/files.rs`; each gets a permission that `capabilities/main.json` must name.
-const COMMANDS: &[&str] =
-    &["rpc", "subscribe", "stream_stop", "pick_files", "save_file", "reveal", "core_state", "core_retry", "appearance"];
+const COMMANDS: &[&str] = &[
+    "rpc",
+    "subscribe",
+    "stream",
+    "stream_stop",
+    "pick_files",
+    "save_file",
+    "reveal",
+    "core_state",
+    "core_retry",
+    "appearance",
+];
 
 /// The front end's built pages.
 const UI: &str = "../ui/build";
