@@ -19,6 +19,7 @@ async fn the_end_of_a_run_is_told_and_a_click_leads_to_it() {
     let id = window.start_run("polite <b>", 40).await;
     let menu = wait("the run in the tray", async || tray.menu().filter(|menu| menu.contains("polite"))).await;
     assert!(menu.contains('%') && menu.contains("Show ToneBridge") && menu.contains("Quit"), "{menu}");
+    desktop.look_away();
     window.wait_for(&id, "completed").await;
 
     let told = wait("a notification", async || notifications.shown().into_iter().next()).await;

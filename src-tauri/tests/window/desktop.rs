@@ -76,7 +76,7 @@ impl Desktop {
             command.stdout(Stdio::piped()).stderr(Stdio::null());
             command
         };
-        let screen = ["-displayfd", "1", "-screen", "0", "1440x900x24", "-nolisten", "tcp"];
+        let screen = ["-displayfd", "1", "-screen", "0", "1500x960x24", "-nolisten", "tcp"];
         let mut screen = Group::start(quiet("Xvfb").args(screen));
         let mut bus = Group::start(quiet("dbus-daemon").args(["--session", "--nofork", "--print-address=1"]));
         Self {
@@ -139,6 +139,11 @@ impl Desktop {
         String::from_utf8_lossy(&found.stdout).lines().map(String::from).collect()
     }
 
+    /// Points beside the window: without a window manager the window under the pointer is the one that is looked at.
+    pub fn look_away(&self) {
+        assert!(self.ask("xdotool", &["mousemove", "1490", "950"]).status.success());
+    }
+
     /// Presses keys in the window of that title.
     pub fn press(&self, title: &str, keys: &str) {
         let window = self.windows(title).pop().unwrap_or_else(|| panic!("no window {title}"));
@@ -148,6 +153,8 @@ impl Desktop {
 
     /// Starts the program under the driver and waits for its page.
     pub async fn open(&self) -> Window {
+        // One that was killed is gone from the screen a moment later.
+        wait("no window of before", async || self.windows("ToneBridge").is_empty().then_some(())).await;
         let driver = env::var_os("TAURI_DRIVER").filter(|v| !v.is_empty()).unwrap_or_else(|| "tauri-driver".into());
         let (port, native_port) = (free_port(), free_port());
         let ports = ["--port", &port.to_string(), "--native-port", &native_port.to_string()];
@@ -167,14 +174,16 @@ impl Desktop {
                     assert!(self.windows("ToneBridge").is_empty(), "the window is there, but not its driver: {error}");
                     sleep(Duration::from_millis(100)).await;
                 }
-                Err(error) => panic!("no session: {error}; `cargo xtask test` installs what this needs"),
+                Err(error) => {
+                    panic!("no session: {error}; `cargo xtask test` installs what this needs. Logged: {}", self.log())
+                }
             }
         };
         Window { client, _driver: group }
     }
 
     /// What the program logged.
-    pub fn log(&self) -> String {
+    fn log(&self) -> String {
         fs::read_to_string(self.path("window.log")).unwrap_or_default()
     }
 }
@@ -184,13 +193,18 @@ fn free_port() -> u16 {
 }
 
 /// Waits until `done` gives something.
-pub async fn wait<T>(what: &str, mut done: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn wait<T>(what: &str, done: impl AsyncFnMut() -> Option<T>) -> T {
+    wait_at_most(LIMIT, what, done).await
+}
+
+/// As [`wait`], for what takes longer.
+pub async fn wait_at_most<T>(limit: Duration, what: &str, mut done: impl AsyncFnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = done().await {
             return found;
         }
-        assert!(start.elapsed() < LIMIT, "waited for {what}");
+        assert!(start.elapsed() < limit, "waited for {what}");
         sleep(Duration::from_millis(50)).await;
     }
 }

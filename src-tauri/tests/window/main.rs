@@ -7,3 +7,4 @@ mod desktop;
 mod page;
 mod services;
 mod startup;
+mod trip;
