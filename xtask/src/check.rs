@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 
-use crate::{cargo, floors, root, run, setup, step, step_with};
+use crate::{browser, cargo, floors, root, run, setup, step, step_with};
 
-/// Every test: Rust's, among them those that drive the window, then the front end's.
+/// Every test: Rust's, among them those that drive the window, then the front end's, alone and in a browser.
 pub fn test() -> Result<()> {
     let driver = setup::window_tests()?.unwrap_or_default();
     run::build_all()?;
@@ -21,7 +21,8 @@ pub fn test() -> Result<()> {
         ],
     )?;
     floors::floors()?;
-    step_with("npm", &["run", "--silent", "check"], &root().join("ui"), &[])
+    step_with("npm", &["run", "--silent", "check"], &root().join("ui"), &[])?;
+    browser::try_in_browser()
 }
 
 /// Format, lints, and [`test`].

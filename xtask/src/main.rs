@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
+mod browser;
 mod bundle;
 mod check;
 mod floors;
@@ -20,6 +21,8 @@ usage: cargo xtask <task>
   run -- ARGS     build and run `tonebridge ARGS`
   bundle          build the .deb: window, command line and worker
   test            set everything up and run every test
+  e2e             try the main trip and every page in Chromium
+  screenshots     picture every page in both themes and languages [FOLDER]
   check           what must be green before a commit: format, lints, floors, generated files, tests
   gen [--check]   write (or compare) the generated TypeScript and CSS of ui/
   floors          compare the crates' dependencies with the design's floors
@@ -35,6 +38,8 @@ fn main() -> ExitCode {
         "run" => setup::build_tools().and_then(|()| run(rest)),
         "bundle" => bundle::bundle(rest),
         "test" => setup::build_tools().and_then(|()| check::test()),
+        "e2e" => setup::build_tools().and_then(|()| browser::test()),
+        "screenshots" => setup::build_tools().and_then(|()| browser::screenshots(rest)),
         "check" => setup::build_tools().and_then(|()| check::check()),
         "gen" => generate::generate(if rest.iter().any(|a| a == "--check") {
             generate::Mode::Compare

@@ -36,6 +36,12 @@ const WINDOW_TESTS: &[Need] = &[
     Need { package: "dbus-daemon", is_there: || on_path("dbus-daemon") },
 ];
 
+/// For the tests and pictures in a browser. Japanese text needs a font that has it.
+const BROWSER: &[Need] = &[
+    Need { package: "chromium", is_there: || env::var_os("CHROMIUM").is_some() || on_path("chromium") },
+    Need { package: "fonts-noto-cjk", is_there: || succeeds_with_text("fc-list", &[":lang=ja", "family"]) },
+];
+
 /// The bridge between the tests and the window; the version is fixed like every other.
 const TAURI_DRIVER: &str = "2.1.0";
 
@@ -68,6 +74,11 @@ pub fn window_tests() -> Result<Option<PathBuf>> {
         fs::remove_dir_all(Path::new(&*folder).join("target")).ok();
     }
     Ok(Some(driver))
+}
+
+/// A browser that the tests may drive.
+pub fn browser() -> Result<()> {
+    install(BROWSER)
 }
 
 /// Installs packages through apt-get on Debian and its kin; elsewhere it names them.
@@ -127,6 +138,11 @@ fn on_path(program: &str) -> bool {
 
 fn succeeds(program: &str, args: &[&str]) -> bool {
     Command::new(program).args(args).stderr(Stdio::null()).output().is_ok_and(|o| o.status.success())
+}
+
+/// Whether a program succeeds and prints something.
+fn succeeds_with_text(program: &str, args: &[&str]) -> bool {
+    Command::new(program).args(args).output().is_ok_and(|o| o.status.success() && !o.stdout.is_empty())
 }
 
 fn has_library(name: &str) -> bool {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fantoccini::Locator;
 use serde_json::json;
+use tokio::time::sleep;
 
 use crate::desktop::{Desktop, Window, wait, wait_at_most};
 
@@ -14,7 +15,7 @@ impl Window {
     /// Presses the button or link that begins with these words (keys may follow), or the choice of that title.
     async fn press(&self, words: &str) {
         let path = format!(
-            "//main//*[self::button or self::a][starts-with(normalize-space(), '{words}')][not(@disabled)] | //main//label[@title='{words}']"
+            "//*[self::button or self::a][starts-with(normalize-space(), '{words}')][not(ancestor::nav)] | //label[@title='{words}']"
         );
         let found = self.client().wait().for_element(Locator::XPath(&path)).await;
         found.unwrap_or_else(|e| panic!("no button {words}: {e}")).click().await.unwrap();
@@ -44,12 +45,12 @@ impl Window {
             const scroller = table?.parentElement;
             if (!scroller) { done(null); return; }
             const place = (row) => Number(row?.firstElementChild.textContent.replaceAll(/[^0-9]/g, ''));
-            const rows = () => [...table.tBodies[0].rows].filter((row) => row.ariaRowIndex);
+            const rows = () => [...table.tBodies[0].rows].filter((row) => row.hasAttribute('aria-rowindex'));
             scroller.scrollTop = 0;
             setTimeout(() => {
                 const first = place(rows().at(0));
                 scroller.scrollTop = scroller.scrollHeight;
-                setTimeout(() => done([first, place(rows().at(-1)), Number(table.ariaRowCount ?? table.getAttribute('aria-rowcount')) - 1]), 300);
+                setTimeout(() => done([first, place(rows().at(-1)), Number(table.getAttribute('aria-rowcount')) - 1]), 300);
             }, 300);";
         let found = self.client().execute_async(SCRIPT, vec![]).await.unwrap();
         let numbers: Vec<u64> = found.as_array()?.iter().filter_map(serde_json::Value::as_u64).collect();
@@ -82,13 +83,14 @@ async fn a_new_user_gets_from_the_sample_to_answers_through_a_crash() {
     assert_eq!((first, last), (1, count), "every step once");
 
     wait_at_most(FINE_TUNING, "the end of the run", async || {
+        sleep(Duration::from_secs(1)).await;
         (window.rpc("job_get", json!({ "id": id })).await["status"] == "completed").then_some(())
     })
     .await;
     let steps = window.steps(&id).await;
     assert_eq!(steps, (1..=steps.len() as u64).collect::<Vec<_>>(), "every step once");
 
-    let model = window.client().wait().for_element(Locator::Css("main a[href^='/models/mdl_']")).await.unwrap();
+    let model = window.client().wait().for_element(Locator::Css("a[href^='/models/mdl_']")).await.unwrap();
     model.click().await.unwrap();
     wait("the page of the model", async || window.path().await.starts_with("/models/mdl_").then_some(())).await;
     window.press("Try it").await;
