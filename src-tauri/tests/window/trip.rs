@@ -15,7 +15,7 @@ impl Window {
     /// Presses the button or link that begins with these words (keys may follow), or the choice of that title.
     async fn press(&self, words: &str) {
         let path = format!(
-            "//*[self::button or self::a][starts-with(normalize-space(), '{words}')][not(ancestor::nav)] | //label[@title='{words}']"
+            "//*[self::button or self::a][starts-with(normalize-space(), '{words}')][not(ancestor::nav) and not(@aria-disabled)] | //label[@title='{words}']"
         );
         let found = self.client().wait().for_element(Locator::XPath(&path)).await;
         found.unwrap_or_else(|e| panic!("no button {words}: {e}")).click().await.unwrap();
