@@ -62,7 +62,7 @@ pub fn create(app: &AppHandle) -> tauri::Result<()> {
         .min_inner_size(900.0, 600.0)
         .visible(false)
         .background_color(background(saved.theme.forced().unwrap_or(Theme::Light)))
-        .on_navigation(|url| is_ours(url))
+        .on_navigation(is_ours)
         .on_new_window(move |url, _| {
             open_outside(&opener, &url);
             NewWindowResponse::Deny

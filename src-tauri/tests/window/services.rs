@@ -107,6 +107,9 @@ impl Watcher {
     }
 }
 
+/// An entry of a menu as the bus carries it: number, properties, entries below it.
+type MenuItem = (i32, HashMap<String, OwnedValue>, Vec<OwnedValue>);
+
 /// The service that holds tray icons.
 pub struct Tray {
     bus: Connection,
@@ -153,7 +156,7 @@ impl Tray {
             )
             .ok()?;
         let body = layout.body();
-        let layout: (u32, (i32, HashMap<String, OwnedValue>, Vec<OwnedValue>)) = body.deserialize().ok()?;
+        let layout: (u32, MenuItem) = body.deserialize().ok()?;
         Some(format!("{layout:?}"))
     }
 }
