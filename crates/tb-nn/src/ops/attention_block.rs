@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result as CandleResult, Shape, Tensor};
 
 use crate::error::{Error, Result};
-use crate::ops::attention::{Core, Dims, Spans};
+use crate::ops::attention::{Core, Dims, Sight, Spans};
 use crate::ops::linear::Hidden;
 use crate::ops::projection::{Layer, Projection, layers};
 use crate::ops::rms_norm::{norm_rows, norm_rows_backward};
@@ -40,8 +40,8 @@ pub struct AttentionBlock<'a> {
     pub sin: &'a Tensor,
     /// The tokens' positions.
     pub positions: &'a Positions,
-    /// Factor of the scores.
-    pub scale: f32,
+    /// How queries score keys, and which they see.
+    pub sight: Sight,
     /// The tokens that attend among themselves; `None` where each row is one full sample.
     pub spans: Option<&'a Spans>,
 }
@@ -96,7 +96,7 @@ pub fn attention_block(x: &Tensor, block: &AttentionBlock) -> Result<Tensor> {
         eps: block.eps as f32,
         layers,
         rotation: Rotation::new(block.cos, block.sin, block.positions, [rows, tokens, heads, size])?,
-        core: Core::new(dims, block.scale, block.spans)?,
+        core: Core::new(dims, block.sight, block.spans)?,
         kept: OnceLock::new(),
     };
     Ok(match flat {

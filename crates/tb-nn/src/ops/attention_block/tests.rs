@@ -54,7 +54,7 @@ fn fused(t: &[Tensor], p: &Parts) -> Result<Tensor> {
         cos: &p.cos,
         sin: &p.sin,
         positions: &Positions::From(0),
-        scale: 0.4,
+        sight: Sight::scaled(0.4),
         spans: Some(&Spans::from_lengths(&LENGTHS, T)?),
     };
     attention_block(&t[0], &block)
@@ -71,7 +71,7 @@ fn composed(t: &[Tensor], p: &Parts) -> Result<Tensor> {
         &turn(q, H)?,
         &turn(k, K)?,
         &v.reshape((2, T, K, D))?,
-        0.4,
+        Sight::scaled(0.4),
         Some(&Spans::from_lengths(&LENGTHS, T)?),
     )?;
     let y = y.reshape((2, T, H * D))?;
@@ -124,7 +124,7 @@ fn heads_that_do_not_divide_are_refused() -> Result<()> {
         cos: &p.cos,
         sin: &p.sin,
         positions: &Positions::From(0),
-        scale: 0.4,
+        sight: Sight::scaled(0.4),
         spans: None,
     };
     assert!(matches!(attention_block(&t[0], &block), Err(Error::Value { .. })));
