@@ -6,6 +6,7 @@
 mod adapters;
 mod answering;
 mod broken_files;
+mod corpora;
 mod families;
 mod golden;
 mod gradients;
