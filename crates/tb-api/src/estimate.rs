@@ -329,6 +329,8 @@ fn memory(base: &Base, h: &Hyperparameters, figures: &RowFigures, place: &Place)
     let workload = Workload {
         trained: trained(base, h)?,
         weight_bytes,
+        quantization: h.quantization().or(base.config.stored_quantization()),
+        optim: h.optim,
         file_bytes: base.file_bytes,
         activations: if h.gradient_checkpointing { Activations::Recomputed } else { Activations::Kept },
         train: rows.train.largest(h.per_device_train_batch_size),

@@ -154,7 +154,9 @@ fn hyperparameters(ctx: &Ctx, changes: &Map<String, Value>) -> Result<Hyperparam
 fn refused(error: BadHyperparameter) -> ApiError {
     let hint = match &error {
         BadHyperparameter::UnknownKey { .. } => "`tonebridge settings fields` lists every setting with its range.",
-        BadHyperparameter::BadValue { .. } | BadHyperparameter::OutOfRange { .. } => "",
+        BadHyperparameter::BadValue { .. } | BadHyperparameter::OutOfRange { .. } | BadHyperparameter::Both { .. } => {
+            ""
+        }
     };
     ApiError::new(ErrorCode::InvalidArgument, format!("No run was started: {error}.")).hint(hint)
 }

@@ -8,6 +8,8 @@ mod rope;
 
 use serde_json::{Map, Value, json};
 
+use crate::quantization::Quantization;
+
 use families::{BiasRule, CapRule};
 pub use families::{EmbeddingScale, Family, Layout, NormWeight, Norms, Projections, QueryKeyNorm};
 pub(crate) use fields::refuse;
@@ -378,6 +380,13 @@ impl DecoderConfig {
             all.push((format!("{HEAD}.weight"), vec![self.vocab_size, c]));
         }
         all
+    }
+
+    /// How the checkpoint's linear layers are stored, if in fewer bits (`quantization_config`).
+    #[must_use]
+    pub fn stored_quantization(&self) -> Option<Quantization> {
+        // It was accepted when the file was read.
+        self.source.get("quantization_config").and_then(|q| Quantization::from_json(q).ok())
     }
 
     /// Number of scalar weights; a tied head counts once.

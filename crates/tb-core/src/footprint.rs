@@ -2,6 +2,8 @@
 //! phases. Pure arithmetic; which terms there are follows tb-nn's operations, and a test of tb-worker measures them.
 
 use crate::decoder_config::{Bias, DecoderConfig, LinearShape, Norms, Projections, QueryKeyNorm};
+use crate::quantization::{BYTE_BLOCK, Quantization};
+use crate::recipe::Optim;
 
 /// Bytes of a number in f32.
 const F32: u64 = 4;
@@ -17,6 +19,10 @@ const THREAD_BYTES: u64 = 1 << 20;
 const CERTIFIED_ROWS: u64 = 4;
 /// Logits that exist at once, at most (tb-nn's `cross_entropy`).
 const LOGITS_BYTES: u64 = 48 << 20;
+/// A panel of a quantised weight while it is dequantised for its product (tb-nn's `matmul`).
+const PANEL_BYTES: u64 = 1 << 20;
+/// Tensors below so many values keep f32 moments (bitsandbytes' `min_8bit_size`).
+const MIN_8BIT_VALUES: u64 = 4096;
 
 /// Which weights train.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,8 +74,12 @@ pub struct BatchShape {
 pub struct Workload {
     /// Which weights train.
     pub trained: Trained,
-    /// Bytes of one base weight in memory.
+    /// Bytes of one base weight in memory, as far as it is not quantised.
     pub weight_bytes: u64,
+    /// How the base's linear layers are held, if in fewer bits.
+    pub quantization: Option<Quantization>,
+    /// The optimiser.
+    pub optim: Optim,
     /// Size of the weight files, which are mapped while they are read; 0 for random weights.
     pub file_bytes: u64,
     /// What the blocks keep.
@@ -140,15 +150,21 @@ pub fn footprint(config: &DecoderConfig, run: &Workload) -> Footprint {
         Part { name: "process", bytes: PROCESS_BYTES + run.threads * THREAD_BYTES + kept },
         Part { name: "data", bytes: run.data_rows * ROW_BYTES + run.data_tokens * 2 * F32 },
     ];
-    let loading = run.file_bytes + run.data_bytes + tokenizer - kept;
+    let base_bytes = match run.quantization {
+        None => base * run.weight_bytes,
+        Some(quantization) => quantization.base_bytes(config, run.weight_bytes) + PANEL_BYTES,
+    };
+    // A matrix is whole in f32 while it is quantised.
+    let widest = config.linears().iter().map(|l| (l.inputs * l.outputs) as u64 * F32).max().unwrap_or(0);
+    let quantising = if run.quantization.is_some() { widest } else { 0 };
+    let loading = run.file_bytes + run.data_bytes + tokenizer - kept + quantising;
     let weights = match run.trained {
-        Trained::Adapter { .. } => [
-            Part { name: "base_weights", bytes: base * run.weight_bytes },
-            Part { name: "adapter", bytes: trainable * F32 },
-        ],
+        Trained::Adapter { .. } => {
+            [Part { name: "base_weights", bytes: base_bytes }, Part { name: "adapter", bytes: trainable * F32 }]
+        }
         Trained::All => [Part { name: "base_weights", bytes: base * F32 }, Part { name: "adapter", bytes: 0 }],
     };
-    let optimizer = Part { name: "optimizer", bytes: trainable * 2 * F32 };
+    let optimizer = Part { name: "optimizer", bytes: optimizer_bytes(config, run) };
     let gradients = |copies: u64| Part { name: "gradients", bytes: trainable * copies * F32 };
     let activations = |bytes: u64| Part { name: "activations", bytes };
     let logits = |batch| Part { name: "logits", bytes: logits_bytes(config, batch) };
@@ -184,6 +200,23 @@ pub fn footprint(config: &DecoderConfig, run: &Workload) -> Footprint {
         parts: parts.into_iter().filter(|p| p.bytes > 0).collect::<Vec<_>>(),
     });
     phases.into_iter().max_by_key(Footprint::total_bytes).expect("there are four phases")
+}
+
+/// The two moments of every tensor that trains.
+fn optimizer_bytes(config: &DecoderConfig, run: &Workload) -> u64 {
+    let of_tensor = |values: u64| match run.optim {
+        Optim::Adamw8bit if values >= MIN_8BIT_VALUES => 2 * (values + F32 * values.div_ceil(BYTE_BLOCK as u64)),
+        Optim::Adamw8bit | Optim::AdamwTorch => 2 * F32 * values,
+    };
+    match &run.trained {
+        Trained::Adapter { linears, rank, .. } => {
+            let rank = u64::from(*rank);
+            linears.iter().map(|l| of_tensor(rank * l.inputs as u64) + of_tensor(rank * l.outputs as u64)).sum()
+        }
+        Trained::All => {
+            config.weights().iter().map(|(_, shape)| of_tensor(shape.iter().map(|n| *n as u64).product())).sum()
+        }
+    }
 }
 
 /// Widths of one block, in numbers per token.
@@ -298,6 +331,8 @@ fn logits_bytes(config: &DecoderConfig, batch: BatchShape) -> u64 {
 mod tests {
     use super::*;
     use crate::adapter::{TargetModules, adapted};
+    use crate::quantization::{FourBitType, Scales};
+    use crate::recipe::Dtype;
     use serde_json::json;
 
     fn config() -> DecoderConfig {
@@ -316,6 +351,8 @@ mod tests {
                 dropout: Dropout::Off,
             },
             weight_bytes: 4,
+            quantization: None,
+            optim: Optim::AdamwTorch,
             file_bytes: 0,
             activations: Activations::Kept,
             train: BatchShape { rows: 8, width: 100, supervised: 400 },
@@ -362,6 +399,34 @@ mod tests {
             dropout: Dropout::On,
         };
         assert!(total(&Workload { trained: masks, ..now.clone() }) > total(&now));
+    }
+
+    #[test]
+    fn fewer_bits_are_counted_by_their_layout() {
+        let found = |quantization| {
+            let run = Workload { quantization: Some(quantization), ..workload() };
+            part(&footprint(&config(), &run), "base_weights") - PANEL_BYTES
+        };
+        // Inside the linears: per layer 64 x 64 twice, 32 x 64 twice, 128 x 64 twice, 64 x 128.
+        let (inside, rows) = (3 * (2 * 4096 + 2 * 2048 + 3 * 8192), 3 * (64 + 32 + 32 + 64 + 128 + 128 + 64));
+        let rest = (config().parameter_count() - inside) * 4;
+        assert_eq!(found(Quantization::EightBit), rest + inside + 4 * rows);
+        let nf4 = |scales| Quantization::FourBit { kind: FourBitType::Nf4, scales, compute: Dtype::Auto };
+        assert_eq!(found(nf4(Scales::Plain)), rest + inside / 2 + 4 * inside / 64);
+        assert_eq!(found(nf4(Scales::Double)), rest + inside / 2 + inside / 64 + 4 * 3 * 7);
+    }
+
+    #[test]
+    fn eight_bit_moments_are_for_tensors_that_are_large_enough() {
+        let run = |rank| {
+            let linears = adapted(&config(), &TargetModules::List(vec!["up_proj".into()])).unwrap();
+            let trained = Trained::Adapter { linears, rank, dropout: Dropout::Off };
+            let found = footprint(&config(), &Workload { trained, optim: Optim::Adamw8bit, ..workload() });
+            part(&found, "optimizer")
+        };
+        // A (r, 64) and B (128, r) in three layers.
+        assert_eq!(run(16), 3 * 8 * 16 * (64 + 128));
+        assert_eq!(run(32), 3 * (8 * 32 * 64 + 2 * (4096 + 4 * 16)));
     }
 
     #[test]

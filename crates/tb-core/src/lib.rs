@@ -15,6 +15,7 @@ pub mod ids;
 pub mod job;
 pub mod model;
 pub mod preference;
+pub mod quantization;
 pub mod random;
 pub mod recipe;
 pub mod run_folder;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use ts_rs::TS;
 
+use crate::quantization::{FourBitType, Quantization, Scales};
 use crate::text_enum::text_enum;
 
 pub mod fields;
@@ -28,6 +29,16 @@ text_enum! {
         F32 = "float32",
         /// bfloat16 weights; sums and adapters stay f32.
         Bf16 = "bfloat16",
+    }
+}
+
+text_enum! {
+    /// The optimiser, under transformers' names.
+    Optim, "optimiser" {
+        /// AdamW with f32 moments.
+        AdamwTorch = "adamw_torch",
+        /// AdamW with moments in 8 bits (bitsandbytes).
+        Adamw8bit = "adamw_8bit",
     }
 }
 
@@ -106,6 +117,8 @@ pub struct Hyperparameters {
     pub warmup_ratio: f64,
     /// Steps of warm-up; 0 leaves it to `warmup_ratio`.
     pub warmup_steps: u32,
+    /// The optimiser.
+    pub optim: Optim,
     /// Decoupled weight decay.
     pub weight_decay: f64,
     /// AdamW's decay of the first moment.
@@ -120,6 +133,16 @@ pub struct Hyperparameters {
     pub gradient_checkpointing: bool,
     /// Numbers of the base weights.
     pub dtype: Dtype,
+    /// Hold the base's linear layers in 8 bits (LLM.int8()'s weights).
+    pub load_in_8bit: bool,
+    /// Hold the base's linear layers in 4 bits (QLoRA).
+    pub load_in_4bit: bool,
+    /// The levels of a 4-bit weight. The default is QLoRA's; transformers' own is fp4.
+    pub bnb_4bit_quant_type: FourBitType,
+    /// Keep the scales of 4-bit blocks in 8 bits. The default is QLoRA's; transformers' own is false.
+    pub bnb_4bit_use_double_quant: bool,
+    /// The numbers to which a 4-bit weight is dequantised; `auto` takes `dtype`.
+    pub bnb_4bit_compute_dtype: Dtype,
     /// Draw a new order of rows in each epoch.
     pub shuffle: bool,
     /// Put rows of like length into one micro-batch.
@@ -167,6 +190,7 @@ impl Default for Hyperparameters {
             lr_scheduler_type: SchedulerType::Linear,
             warmup_ratio: 0.0,
             warmup_steps: 0,
+            optim: Optim::AdamwTorch,
             weight_decay: 0.0,
             adam_beta1: 0.9,
             adam_beta2: 0.999,
@@ -174,6 +198,11 @@ impl Default for Hyperparameters {
             max_grad_norm: 1.0,
             gradient_checkpointing: true,
             dtype: Dtype::Auto,
+            load_in_8bit: false,
+            load_in_4bit: false,
+            bnb_4bit_quant_type: FourBitType::Nf4,
+            bnb_4bit_use_double_quant: true,
+            bnb_4bit_compute_dtype: Dtype::Auto,
             shuffle: true,
             group_by_length: false,
             loss_on: LossOn::Auto,
@@ -221,6 +250,14 @@ pub enum BadHyperparameter {
         /// What would be accepted.
         range: String,
     },
+    /// Two values that exclude each other.
+    #[error("{one} and {other} are both set: choose one")]
+    Both {
+        /// The one key.
+        one: &'static str,
+        /// The other.
+        other: &'static str,
+    },
 }
 
 impl Hyperparameters {
@@ -261,7 +298,24 @@ impl Hyperparameters {
                 });
             }
         }
+        if self.load_in_8bit && self.load_in_4bit {
+            return Err(BadHyperparameter::Both { one: "load_in_8bit", other: "load_in_4bit" });
+        }
         Ok(())
+    }
+
+    /// How the frozen base is held; `None` in the numbers of `dtype`.
+    #[must_use]
+    pub fn quantization(&self) -> Option<Quantization> {
+        match (self.load_in_8bit, self.load_in_4bit) {
+            (false, false) => None,
+            (true, _) => Some(Quantization::EightBit),
+            (false, true) => Some(Quantization::FourBit {
+                kind: self.bnb_4bit_quant_type,
+                scales: if self.bnb_4bit_use_double_quant { Scales::Double } else { Scales::Plain },
+                compute: self.bnb_4bit_compute_dtype,
+            }),
+        }
     }
 
     /// Optimiser steps of a run over `rows` rows: transformers' rule (a last, smaller accumulation counts as a step).
@@ -334,10 +388,25 @@ mod tests {
             ("shuffle", "perhaps"),
             ("seed", "-1"),
             ("max_length", "1e99"),
+            ("optim", "paged_adamw_8bit"),
+            ("bnb_4bit_quant_type", "int4"),
         ] {
             assert!(h.set(key, text).is_err(), "{key}={text}");
         }
         assert_eq!(h, before);
+    }
+
+    #[test]
+    fn the_two_quantised_forms_exclude_each_other() {
+        let mut h = Hyperparameters::default();
+        assert_eq!(h.quantization(), None);
+        h.set("load_in_4bit", "true").unwrap();
+        assert!(matches!(h.quantization(), Some(Quantization::FourBit { scales: Scales::Double, .. })));
+        let error = h.set("load_in_8bit", "true").unwrap_err().to_string();
+        assert!(error.contains("load_in_8bit") && error.contains("load_in_4bit"), "{error}");
+        h.set("load_in_4bit", "false").unwrap();
+        h.set("load_in_8bit", "true").unwrap();
+        assert_eq!(h.quantization(), Some(Quantization::EightBit));
     }
 
     #[test]

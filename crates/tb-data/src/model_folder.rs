@@ -10,6 +10,7 @@ use std::{
 use serde::Deserialize;
 use serde_json::Value;
 use tb_core::decoder_config::DecoderConfig;
+use tb_core::quantization::{self, Quantization};
 
 use crate::error::{Error, Result};
 
@@ -78,7 +79,7 @@ pub fn stored_weights(dir: &Path) -> Result<StoredWeights> {
 pub fn check_weights(dir: &Path, config: &DecoderConfig, stored: &StoredWeights) -> Result<()> {
     for (name, shape) in config.weights() {
         match stored.shapes.get(&name) {
-            Some(found) if *found == shape => {}
+            Some(found) if *found == shape || is_packed(config, stored, &name, found, &shape) => {}
             Some(found) => {
                 let reason = format!("tensor `{name}` has shape {found:?}, but config.json asks for {shape:?}");
                 return Err(Error::bad_file(dir, reason));
@@ -87,6 +88,27 @@ pub fn check_weights(dir: &Path, config: &DecoderConfig, stored: &StoredWeights)
         }
     }
     Ok(())
+}
+
+/// Whether a tensor holds the weight in 4 bits: two values a byte, with scales beside it.
+fn is_packed(config: &DecoderConfig, stored: &StoredWeights, name: &str, found: &[usize], shape: &[usize]) -> bool {
+    let scalars: usize = shape.iter().product();
+    config.stored_quantization().is_some()
+        && found == [scalars.div_ceil(2), 1]
+        && stored.shapes.contains_key(&format!("{name}.absmax"))
+}
+
+/// How the base was held while the adapter in `dir` was trained, if in fewer bits: answers are only the adapter's own on a base in that form.
+///
+/// # Errors
+/// [`Error::Io`], or [`Error::BadFile`] with the field that cannot be used.
+pub fn adapter_quantization(dir: &Path) -> Result<Option<Quantization>> {
+    let path = dir.join(quantization::FILE);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let found = Quantization::from_json(&read_json(&path)?).map_err(|e| Error::bad_file(path, e.to_string()))?;
+    Ok(Some(found))
 }
 
 /// Scalars in an adapter's file, by its header.

@@ -2,14 +2,19 @@
 //! arguments. Prints one JSON line.
 //!
 //! `--model DIR` names a folder that is made on the first run (random weights) and loaded, frozen, by the later ones, so
-//! that making the weights is not part of the measured process.
+//! that making the weights is not part of the measured process. `--load-in nf4|fp4|int8` holds the base in fewer bits.
 
 use std::path::PathBuf;
 use std::time::Instant;
 
 use candle_core::{DType, Device};
 use serde_json::json;
+use tb_core::quantization::{
+    Quantization::{self, EightBit, FourBit},
+    Scales,
+};
 use tb_core::random::{Purpose, Stream};
+use tb_core::recipe::Dtype;
 use tb_nn::decoder::{Batch, Decoder, DecoderConfig, Pass, Row};
 use tb_nn::lora::{LoraConfig, TargetModules};
 use tb_nn::optim::Gradients;
@@ -27,6 +32,7 @@ struct Args {
     seq: usize,
     prompt_frac: f64,
     dtype: DType,
+    quantization: Option<Quantization>,
     steps: usize,
 }
 
@@ -45,6 +51,7 @@ fn args() -> Result<Args, AnyError> {
         seq: 256,
         prompt_frac: 0.5,
         dtype: DType::F32,
+        quantization: None,
         steps: 6,
     };
     let mut given = std::env::args().skip(1);
@@ -63,6 +70,10 @@ fn args() -> Result<Args, AnyError> {
             "--prompt-frac" => a.prompt_frac = value.parse()?,
             "--dtype" if value == "float32" => a.dtype = DType::F32,
             "--dtype" if value == "bfloat16" => a.dtype = DType::BF16,
+            "--load-in" => {
+                let kind = value.parse().map(|kind| FourBit { kind, scales: Scales::Double, compute: Dtype::Auto });
+                a.quantization = Some(if value == "int8" { EightBit } else { kind? });
+            }
             "--steps" => a.steps = value.parse()?,
             _ => return Err(format!("unknown argument {name} {value}").into()),
         }
@@ -100,7 +111,7 @@ fn main() -> Result<(), AnyError> {
         println!("{}", json!({ "made": a.model }));
         return Ok(());
     }
-    let mut decoder = Decoder::load(&a.model, a.dtype, &Device::Cpu)?;
+    let mut decoder = Decoder::load_as(&a.model, a.dtype, a.quantization, &Device::Cpu)?;
     let config = decoder.config();
     let (vocab, params) = (config.vocab_size as u64, config.parameter_count());
     let targets = ["q_proj", "k_proj", "v_proj", "o_proj"].map(String::from).to_vec();
@@ -149,7 +160,7 @@ fn main() -> Result<(), AnyError> {
     println!(
         "{}",
         json!({
-            "params": params, "dtype": format!("{:?}", a.dtype), "batch": a.batch, "seq": a.seq, "step_s": step_s,
+            "params": params, "dtype": format!("{:?}", a.dtype), "load_in": format!("{:?}", a.quantization), "batch": a.batch, "seq": a.seq, "step_s": step_s,
             "tok_s": (a.batch * a.seq) as f64 / step_s, "forward_s": median(&mut forward), "forward_backward_s": median(&mut backward),
             "cpu_s": median(&mut cpu), "peak_rss_bytes": status_bytes("VmHWM:"), "loss": loss,
         })

@@ -18,6 +18,7 @@ pub use adapter::{Adapter, AdapterSwitch, AdapterUse, ParameterCounts};
 pub use batch::{Batch, IGNORED, Row};
 pub use recompute::Checkpointing;
 pub use tb_core::decoder_config::{Bias, DecoderConfig, Family, HeadKind, RopeScaling};
+pub use tb_core::quantization::Quantization;
 
 pub(crate) use linear::Context;
 
@@ -29,7 +30,7 @@ use crate::weights::Weights;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use model::{Graph, Model};
-use param::{Builder, Source};
+use param::{Builder, Form, Source};
 use rayon::prelude::*;
 use std::path::Path;
 
@@ -38,6 +39,7 @@ pub struct Decoder {
     config: DecoderConfig,
     dtype: DType,
     device: Device,
+    quantization: Option<Quantization>,
     model: Model,
     lora: Option<LoraConfig>,
     adapter: AdapterSwitch,
@@ -66,10 +68,20 @@ impl Decoder {
     ///
     /// Errors name the file, and the field or tensor in it.
     pub fn load(dir: &Path, dtype: DType, device: &Device) -> Result<Self> {
+        Self::load_as(dir, dtype, None, device)
+    }
+
+    /// As [`Self::load`], with the linear layers of all blocks in the form of `quantization`: each is quantised as it is read.
+    ///
+    /// A checkpoint that bitsandbytes has quantised keeps its own form, whether one is asked for or not.
+    ///
+    /// Errors: also a weight that is not finite, by its name, and a form other than the checkpoint's own.
+    pub fn load_as(dir: &Path, dtype: DType, quantization: Option<Quantization>, device: &Device) -> Result<Self> {
         let config = read_config(dir)?;
         check_dtype(dtype)?;
+        let quantization = form(&config, quantization)?;
         let weights = Weights::open_dir(dir)?;
-        Self::build(config, Source::Checkpoint(&weights), dtype, device)
+        Self::build(config, &Builder { source: Source::Checkpoint(&weights), dtype, device, quantization })
     }
 
     /// A random f32 model with every weight trainable: matrices N(0, std) keyed by name and seed, norms 1, biases 0.
@@ -77,15 +89,17 @@ impl Decoder {
         if !std.is_finite() || std < 0.0 {
             return Err(Error::value("init", format!("the standard deviation {std} must be a number from 0")));
         }
-        Self::build(config, Source::Random { seed, std }, DType::F32, device)
+        let source = Source::Random { seed, std };
+        Self::build(config, &Builder { source, dtype: DType::F32, device, quantization: None })
     }
 
-    fn build(config: DecoderConfig, source: Source<'_>, dtype: DType, device: &Device) -> Result<Self> {
-        let model = Model::build(&Builder { source, dtype, device }, &config)?;
+    fn build(config: DecoderConfig, builder: &Builder<'_>) -> Result<Self> {
+        let model = Model::build(builder, &config)?;
         Ok(Self {
             config,
-            dtype,
-            device: device.clone(),
+            dtype: builder.dtype,
+            device: builder.device.clone(),
+            quantization: builder.quantization.map(Form::quantization),
             model,
             lora: None,
             adapter: AdapterSwitch::On,
@@ -110,6 +124,12 @@ impl Decoder {
     #[must_use]
     pub fn dtype(&self) -> DType {
         self.dtype
+    }
+
+    /// How the linear layers of the base are held, if in fewer bits.
+    #[must_use]
+    pub fn quantization(&self) -> Option<Quantization> {
+        self.quantization
     }
 
     /// Chooses what training keeps for the backward pass; loss and gradients are the same bits either way.
@@ -204,6 +224,26 @@ pub fn read_config(dir: &Path) -> Result<DecoderConfig> {
     let path = dir.join("config.json");
     let value = crate::checkpoint::read_json(&path)?;
     DecoderConfig::from_json(&value).map_err(|e| Error::file(path, e))
+}
+
+/// The form that the linear layers come to, of the one that the files hold and the one that is wanted.
+fn form(config: &DecoderConfig, wanted: Option<Quantization>) -> Result<Option<Form>> {
+    use Quantization::{EightBit, FourBit};
+    Ok(match (config.stored_quantization(), wanted) {
+        (None, wanted) => wanted.map(Form::Quantise),
+        (Some(stored), None) => Some(Form::Stored(stored)),
+        (Some(EightBit), Some(EightBit)) => Some(Form::Stored(EightBit)),
+        // Scales are stored as they are; the product's numbers are the caller's.
+        (Some(FourBit { kind, scales, .. }), Some(FourBit { kind: wanted, compute, .. })) if kind == wanted => {
+            Some(Form::Stored(FourBit { kind, scales, compute }))
+        }
+        (Some(EightBit | FourBit { .. }), Some(EightBit | FourBit { .. })) => {
+            return Err(Error::config(
+                "quantization_config",
+                "the checkpoint is quantised in another form already: load it as it is, or quantise the original weights",
+            ));
+        }
+    })
 }
 
 fn check_dtype(dtype: DType) -> Result<()> {

@@ -7,6 +7,7 @@
 
 pub mod attention;
 pub mod attention_block;
+pub mod constant;
 pub mod cross_entropy;
 pub mod decode_attention;
 pub mod embedding;
@@ -19,7 +20,7 @@ pub mod rms_norm;
 pub mod rope;
 
 #[cfg(test)]
-mod gradient_check;
+pub(crate) mod gradient_check;
 pub(crate) mod lanes;
 pub(crate) mod matmul;
 pub(crate) mod slices;

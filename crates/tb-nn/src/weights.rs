@@ -166,7 +166,8 @@ impl Weights {
             Dtype::F16 => Tensor::from_vec(decode(values, f16::from_le_bytes), shape, device),
             Dtype::U32 => Tensor::from_vec(decode(values, u32::from_le_bytes), shape, device),
             Dtype::I64 => Tensor::from_vec(decode(values, i64::from_le_bytes), shape, device),
-            Dtype::U8 => Tensor::from_vec(values.to_vec(), shape, device),
+            // Candle has no signed bytes: the reader knows which ones they are.
+            Dtype::U8 | Dtype::I8 => Tensor::from_vec(values.to_vec(), shape, device),
             other => {
                 return Err(Error::file(&file.path, format!("tensor `{name}` is {other:?}, which cannot be read")));
             }

@@ -1,8 +1,8 @@
 //! A tuned model in another form: PEFT's adapter files, or the base with the adapter merged in, checked against the unmerged model.
 
 use candle_core::DType;
-use tb_core::ErrorCode;
 use tb_core::run_folder::{Done, ExportFormat, ExportTask, Outcome, RunEventBody};
+use tb_core::{ErrorCode, quantization};
 use tb_nn::decoder::{AdapterUse, Batch, Decoder};
 
 use crate::error::{Failure, Result};
@@ -25,6 +25,7 @@ pub fn run(session: &mut Session, task: &ExportTask) -> Result<()> {
     };
     refuse_occupied(&task.out)?;
     let device = device::open(&session.spec().device)?;
+    // Unquantised, whatever the adapter was trained on: merged into a quantised base, a part of what it learned is forgotten.
     let mut decoder = Decoder::load(&task.model.base, DType::F32, &device)?;
     decoder.load_adapter(adapter, AdapterUse::Frozen)?;
     if let Some(parent) = task.out.parent() {
@@ -33,7 +34,10 @@ pub fn run(session: &mut Session, task: &ExportTask) -> Result<()> {
     let mut metrics = serde_json::Map::new();
     let listed = task.out.strip_prefix(session.folder()).unwrap_or(&task.out).to_string_lossy().replace('\\', "/");
     let files = output::write_folder(&task.out, &listed, |folder| match task.format {
-        ExportFormat::Peft => Ok(decoder.save_adapter(folder, &task.model.base.to_string_lossy())?),
+        ExportFormat::Peft => {
+            decoder.save_adapter(folder, &task.model.base.to_string_lossy())?;
+            output::copy_if_there(adapter, folder, quantization::FILE)
+        }
         ExportFormat::Merged => {
             let stored = stored_dtype(&task.model.base)?;
             let bytes = decoder.parameter_counts().total * stored.size_in_bytes() as u64;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tb_core::recipe::{Dtype, Hyperparameters};
 use tb_core::run_folder::ModelSource;
+use tb_data::model_folder::adapter_quantization;
 use tb_data::tokenize::TextTokenizer;
 use tb_nn::decoder::induction::Planting;
 use tb_nn::decoder::{AdapterUse, Checkpointing, Decoder, read_config};
@@ -20,7 +21,12 @@ const INIT_STD: f64 = 0.02;
 /// # Errors
 /// A file that is missing, damaged or of another model; it is named.
 pub fn frozen(source: &ModelSource, dtype: Dtype, device_id: &str) -> Result<Decoder> {
-    let mut decoder = Decoder::load(&source.base, device::dtype(dtype), &device::open(device_id)?)?;
+    // An adapter answers on its base in the form that it was trained on.
+    let quantization = match &source.adapter {
+        Some(adapter) => adapter_quantization(adapter)?,
+        None => None,
+    };
+    let mut decoder = Decoder::load_as(&source.base, device::dtype(dtype), quantization, &device::open(device_id)?)?;
     if let Some(adapter) = &source.adapter {
         decoder.load_adapter(adapter, AdapterUse::Frozen)?;
     }
@@ -32,7 +38,8 @@ pub fn frozen(source: &ModelSource, dtype: Dtype, device_id: &str) -> Result<Dec
 /// # Errors
 /// As [`frozen`], or hyperparameters that do not fit the model.
 pub fn with_adapter(source: &ModelSource, h: &Hyperparameters, device_id: &str) -> Result<Decoder> {
-    let mut decoder = Decoder::load(&source.base, device::dtype(h.dtype), &device::open(device_id)?)?;
+    let device = device::open(device_id)?;
+    let mut decoder = Decoder::load_as(&source.base, device::dtype(h.dtype), h.quantization(), &device)?;
     match &source.adapter {
         Some(adapter) => {
             decoder.load_adapter(adapter, AdapterUse::Trained)?;

@@ -84,6 +84,10 @@ fn prepare(session: &Session, task: &TrainTask) -> Result<(Box<dyn Recipe>, Opti
         }
         None => None,
     };
+    if h.quantization().is_some() && task.method == Method::Pretrain {
+        let message = "load_in_4bit and load_in_8bit hold a frozen base: here every weight is in training.";
+        return Err(Failure::new(ErrorCode::InvalidArgument, message).hint("Switch them off."));
+    }
     if h.load_best_model_at_end && eval_rows.is_none() {
         let message = "load_best_model_at_end needs held-out rows to find the best by.";
         return Err(Failure::new(ErrorCode::InvalidArgument, message).hint("Name a validation file, or switch it off."));
@@ -179,6 +183,8 @@ fn workload(recipe: &dyn Recipe, h: &Hyperparameters, file_bytes: u64) -> Worklo
     Workload {
         trained,
         weight_bytes: decoder.dtype().size_in_bytes() as u64,
+        quantization: decoder.quantization(),
+        optim: h.optim,
         file_bytes,
         activations: if h.gradient_checkpointing { Activations::Recomputed } else { Activations::Kept },
         train: largest(&data.rows, h.per_device_train_batch_size),

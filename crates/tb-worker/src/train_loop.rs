@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use candle_core::Var;
 use tb_core::ErrorCode;
-use tb_core::recipe::{Hyperparameters, SchedulerType};
+use tb_core::recipe::{Hyperparameters, Optim, SchedulerType};
 use tb_core::run_folder::{Best, Control, EvalPoint, Level, Outcome, RunEventBody, StepPoint, Want};
 use tb_nn::decoder::{Batch, Pass, Row};
-use tb_nn::optim::adamw::{AdamW, AdamWConfig};
+use tb_nn::optim::adamw::{AdamW, AdamWConfig, Moments};
 use tb_nn::optim::schedule::{Schedule, ScheduleKind};
 use tb_nn::optim::{Gradients, clip};
 
@@ -88,8 +88,16 @@ impl<'a> TrainLoop<'a> {
             total_steps,
             learning_rate: h.learning_rate,
         };
-        let config =
-            AdamWConfig { beta1: h.adam_beta1, beta2: h.adam_beta2, eps: h.adam_epsilon, weight_decay: h.weight_decay };
+        let config = AdamWConfig {
+            beta1: h.adam_beta1,
+            beta2: h.adam_beta2,
+            eps: h.adam_epsilon,
+            weight_decay: h.weight_decay,
+            moments: match h.optim {
+                Optim::AdamwTorch => Moments::F32,
+                Optim::Adamw8bit => Moments::EightBit,
+            },
+        };
         let trainable = recipe.decoder().trainable();
         let mut optimizer = AdamW::new(trainable.clone(), config);
         let restored = checkpoint::restore(session, recipe, &mut optimizer)?;

@@ -9,7 +9,7 @@ use candle_core::{DType, Device};
 use serde_json::json;
 use tb_core::adapter::{TargetModules, adapted};
 use tb_core::footprint::{Activations, BatchShape, Dropout, Footprint, Trained, Workload, footprint};
-use tb_core::recipe::{self, Dtype, Hyperparameters, Method};
+use tb_core::recipe::{self, Dtype, Hyperparameters, Method, Optim};
 use tb_core::run_folder::{DataSource, ModelSource, RunEventBody, RunSpec, SCHEMA, Task, TrainTask};
 use tb_data::files::RunFolder;
 use tb_data::import::import;
@@ -122,6 +122,8 @@ fn estimate(base: &Path, train: &Path, eval: Option<&Path>, h: &Hyperparameters)
             dropout: if h.lora_dropout > 0.0 { Dropout::On } else { Dropout::Off },
         },
         weight_bytes: if h.dtype == Dtype::Bf16 { 2 } else { 4 },
+        quantization: h.quantization(),
+        optim: h.optim,
         file_bytes: model_folder::stored_weights(base).unwrap().size_bytes,
         activations: if h.gradient_checkpointing { Activations::Recomputed } else { Activations::Kept },
         train: shape,
@@ -194,7 +196,7 @@ fn peak_memory_is_as_estimated() {
         ..Hyperparameters::default()
     };
     let attention = recipe::TargetModules::Suffixes(vec!["q_proj".into(), "v_proj".into()]);
-    let cases: [(&str, &PathBuf, &PathBuf, Option<&PathBuf>, Hyperparameters); 10] = [
+    let cases: [(&str, &PathBuf, &PathBuf, Option<&PathBuf>, Hyperparameters); 12] = [
         (
             "sample",
             &bundled.base,
@@ -218,6 +220,20 @@ fn peak_memory_is_as_estimated() {
             Hyperparameters { lora_dropout: 0.1, target_modules: attention.clone(), ..common.clone() },
         ),
         ("bfloat16", &wide, &long, None, Hyperparameters { dtype: Dtype::Bf16, ..common.clone() }),
+        (
+            "4 bits",
+            &wide,
+            &long,
+            Some(&short),
+            Hyperparameters {
+                load_in_4bit: true,
+                optim: Optim::Adamw8bit,
+                lora_r: 128,
+                gradient_checkpointing: true,
+                ..common.clone()
+            },
+        ),
+        ("8 bits", &wide, &short, None, Hyperparameters { load_in_8bit: true, ..common.clone() }),
         ("deep", &deep, &long, Some(&long), Hyperparameters { lora_r: 64, ..common.clone() }),
         (
             "large batch",

@@ -3,6 +3,7 @@
 
 use super::fields::{Fields, refuse, shown};
 use super::{Activation, Result};
+use crate::quantization::Quantization;
 
 /// A family of checkpoints that the decoder computes exactly as transformers does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -370,11 +371,8 @@ pub(super) fn refuse_unsupported(family: Family, fields: Fields<'_>) -> Result<(
     if fields.flag("use_bidirectional_attention")? == Some(true) {
         return Err(refuse("use_bidirectional_attention", "true is not supported: every token sees those before it"));
     }
-    if fields.set("quantization_config").is_some() {
-        return Err(refuse(
-            "quantization_config",
-            "quantised checkpoints are not supported: use the original f32, bf16 or f16 weights",
-        ));
+    if let Some(quantization) = fields.set("quantization_config") {
+        Quantization::from_json(quantization).map_err(|e| refuse("quantization_config", e))?;
     }
     Ok(())
 }

@@ -77,6 +77,7 @@ fields! {
     "lr_scheduler_type", Advanced, Words(&["linear", "cosine", "constant", "constant_with_warmup"]), "How the learning rate moves.";
     "warmup_ratio", Advanced, Number(0.0, 1.0, Closed), "Share of the steps in which the learning rate rises from 0.";
     "warmup_steps", Advanced, Whole(0, 1_000_000_000), "Steps of warm-up; 0 leaves it to warmup_ratio.";
+    "optim", Advanced, Words(&["adamw_torch", "adamw_8bit"]), "AdamW with moments in 32 bits, or in 8 to save memory.";
     "weight_decay", Advanced, Number(0.0, 10.0, Closed), "Pull of the weights towards 0.";
     "adam_beta1", Advanced, Number(0.0, 1.0, Open), "AdamW's memory of the gradient.";
     "adam_beta2", Advanced, Number(0.0, 1.0, Open), "AdamW's memory of the squared gradient.";
@@ -84,6 +85,11 @@ fields! {
     "max_grad_norm", Advanced, Number(0.0, 1e9, Closed), "Gradients are cut to this norm; 0 leaves them.";
     "gradient_checkpointing", Advanced, Switch, "Recompute activations to save memory.";
     "dtype", Advanced, Words(&["auto", "float32", "bfloat16"]), "Numbers of the base weights.";
+    "load_in_8bit", Advanced, Switch, "Hold the base in 8 bits: a quarter of its memory.";
+    "load_in_4bit", Advanced, Switch, "Hold the base in 4 bits (QLoRA): an eighth of its memory.";
+    "bnb_4bit_quant_type", Advanced, Words(&["nf4", "fp4"]), "Levels of a 4-bit weight; nf4 fits weights better.";
+    "bnb_4bit_use_double_quant", Advanced, Switch, "Hold the scales of 4-bit weights in 8 bits too.";
+    "bnb_4bit_compute_dtype", Advanced, Words(&["auto", "float32", "bfloat16"]), "Numbers to which a 4-bit weight is dequantised.";
     "shuffle", Advanced, Switch, "Draw a new order of rows in each epoch.";
     "group_by_length", Advanced, Switch, "Batch rows of like length: less padding.";
     "loss_on", Advanced, Words(&["auto", "completion", "assistant", "all"]), "Which tokens carry loss.";

@@ -1,7 +1,7 @@
 //! The decoder's adapter and its saved forms: adding, loading, switching, merging, and what is trainable. PEFT's rules are in `lora.rs`.
 
 use super::Decoder;
-use super::param::Parameter;
+use super::param::{LinearWeight, Parameter};
 use crate::checkpoint::{write_json, write_tensors_as};
 use crate::lora::{LoraConfig, LoraLayer, Matrix, TargetModules, peft_name, read_adapter, write_adapter};
 use crate::weights::Weights;
@@ -13,6 +13,8 @@ use std::path::Path;
 use std::sync::Arc;
 use tb_core::adapter::{Unmatched, select, suffixes};
 use tb_core::decoder_config::{EMBEDDING, HEAD};
+use tb_core::quantization;
+use tb_core::recipe::Dtype;
 
 /// Whether passes go through the adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +154,8 @@ impl Decoder {
         Ok(Adapter { config, layers })
     }
 
-    /// Writes the adapter as PEFT does: `adapter_config.json` and `adapter_model.safetensors` (f32, kept exactly).
+    /// Writes the adapter as PEFT does: `adapter_config.json` and `adapter_model.safetensors` (f32, kept exactly); on a quantised
+    /// base also transformers' `quantization_config.json`, since it answers as it learned only on a base in that form.
     pub fn save_adapter(&self, dir: &Path, base_model_name: &str) -> Result<()> {
         let config = self.lora.as_ref().ok_or_else(|| Error::value("save_adapter", "the model has no adapter"))?;
         let mut config = config.clone();
@@ -173,7 +176,19 @@ impl Decoder {
             .linears()
             .flat_map(|l| l.adapter_parameters().map(|(name, p)| (name, p.tensor().detach())).collect::<Vec<_>>())
             .collect();
-        write_adapter(dir, &config, &tensors)
+        write_adapter(dir, &config, &tensors)?;
+        let form = dir.join(quantization::FILE);
+        match self.quantization {
+            Some(quantization) => write_json(&form, &quantization.to_json(self.computed())),
+            // What an adapter that lay here before had been trained on is not true of this one.
+            None if form.is_file() => std::fs::remove_file(&form).map_err(|e| Error::file(form, e)),
+            None => Ok(()),
+        }
+    }
+
+    /// The numbers of weights and activations, as a word.
+    fn computed(&self) -> Dtype {
+        if self.dtype == DType::BF16 { Dtype::Bf16 } else { Dtype::F32 }
     }
 
     /// Sends passes through the adapter or past it; without an adapter there is no difference.
@@ -203,15 +218,16 @@ impl Decoder {
         }
     }
 
-    /// Adds s B A to the base weights in f32 and drops the adapter. Errors if there is none.
+    /// Adds s B A to the base weights in f32 and drops the adapter. Errors if there is none, or the base is quantised.
     pub fn merge_adapter(&mut self) -> Result<()> {
+        self.check_whole("merge_adapter")?;
         if self.lora.take().is_none() {
             return Err(Error::value("merge_adapter", "the model has no adapter"));
         }
         for block in &mut self.model.blocks {
             for linear in Arc::make_mut(block).linears_mut() {
                 if linear.lora.is_some() {
-                    linear.weight = Parameter::Frozen(linear.merged()?.to_dtype(self.dtype)?);
+                    linear.weight = LinearWeight::Dense(Parameter::Frozen(linear.merged()?.to_dtype(self.dtype)?));
                     linear.lora = None;
                 }
             }
@@ -220,7 +236,9 @@ impl Decoder {
     }
 
     /// Writes the base model as `config.json`, `generation_config.json` and `model.safetensors` in `dtype` (f32, bf16 or f16).
+    /// Errors if it is quantised.
     pub fn save_full(&self, dir: &Path, dtype: DType) -> Result<()> {
+        self.check_whole("save_full")?;
         let tensors: Vec<(String, Tensor)> =
             self.model.parameters().into_iter().map(|(name, p)| (name, p.tensor().detach())).collect();
         self.save(dir, &tensors, dtype)
@@ -228,6 +246,7 @@ impl Decoder {
 
     /// As [`Self::save_full`], with s B A added to the adapted weights in f32 before they are rounded to `dtype`.
     pub fn save_merged(&self, dir: &Path, dtype: DType) -> Result<()> {
+        self.check_whole("save_merged")?;
         let merged: BTreeMap<String, Tensor> = self
             .model
             .linears()
@@ -274,6 +293,17 @@ impl Decoder {
         write_json(&dir.join("config.json"), &config)
     }
 
+    /// Refuses to write or merge into a quantised base: rounded again, it would forget a part of what was learned, and
+    /// written as it is, it would pass for the original.
+    fn check_whole(&self, op: &'static str) -> Result<()> {
+        match self.quantization {
+            None => Ok(()),
+            Some(_) => {
+                Err(Error::value(op, "the base is quantised: load it unquantised, with the adapter, and merge that"))
+            }
+        }
+    }
+
     /// Refuses a second adapter, and one on a model that is trained in full.
     fn check_bare(&self) -> Result<()> {
         if self.lora.is_some() {
@@ -317,7 +347,7 @@ impl Decoder {
         self.model
             .linears()
             .filter(|l| selected.contains(l.path.as_str()))
-            .map(|l| Ok((l.path.clone(), make(&l.path, l.weight.tensor().dims2()?)?)))
+            .map(|l| Ok((l.path.clone(), make(&l.path, l.weight.dims()?)?)))
             .collect()
     }
 

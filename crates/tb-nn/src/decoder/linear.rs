@@ -1,6 +1,6 @@
 //! One linear layer of the decoder: base weight, optional bias, optional adapter. The products are in `ops::linear`.
 
-use super::param::{Builder, Parameter};
+use super::param::{Builder, LinearWeight, Parameter};
 use super::{AdapterSwitch, Pass};
 use crate::Result;
 use crate::lora::{LoraLayer, Matrix, peft_name};
@@ -25,7 +25,7 @@ pub(crate) struct Context {
 pub(crate) struct Linear {
     /// Module path, such as `model.layers.0.self_attn.q_proj`.
     pub(crate) path: String,
-    pub(crate) weight: Parameter,
+    pub(crate) weight: LinearWeight,
     pub(crate) bias: Option<Parameter>,
     pub(crate) lora: Option<LoraLayer>,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Linear {
 impl Linear {
     /// `<path>.weight` (outputs, inputs) and, if present, `<path>.bias` (outputs).
     pub(crate) fn build(b: &Builder<'_>, path: String, (outputs, inputs): (usize, usize), bias: Bias) -> Result<Self> {
-        let weight = b.matrix(&format!("{path}.weight"), (outputs, inputs))?;
+        let weight = b.linear(&format!("{path}.weight"), (outputs, inputs))?;
         let bias = match bias {
             Bias::Present => Some(b.bias(&format!("{path}.bias"), outputs)?),
             Bias::Absent => None,
@@ -47,15 +47,15 @@ impl Linear {
         match (&self.lora, ctx.adapter, &self.weight) {
             (Some(lora), AdapterSwitch::On, weight) => lora_linear(
                 x,
-                weight.tensor(),
+                weight.constant(),
                 bias,
                 lora.a.tensor(),
                 lora.b.tensor(),
                 lora.scaling,
                 self.dropout(lora, ctx.pass),
             ),
-            (_, _, Parameter::Frozen(weight)) => frozen_linear(x, weight, bias),
-            (_, _, Parameter::Trained(weight)) => full_linear(x, weight.as_tensor(), bias),
+            (_, _, LinearWeight::Dense(Parameter::Trained(weight))) => full_linear(x, weight.as_tensor(), bias),
+            (_, _, weight) => frozen_linear(x, weight.constant(), bias),
         }
     }
 
@@ -70,7 +70,7 @@ impl Linear {
             }),
             (Some(_), AdapterSwitch::Off) | (None, _) => None,
         };
-        Projection { weight: self.weight.tensor(), bias: self.bias.as_ref().map(Parameter::tensor), adapter }
+        Projection { weight: self.weight.constant(), bias: self.bias.as_ref().map(Parameter::tensor), adapter }
     }
 
     /// A mask of its own for every layer, step and row.
@@ -86,17 +86,17 @@ impl Linear {
 
     /// W + s B A in f32, or W where there is no adapter.
     pub(crate) fn merged(&self) -> Result<Tensor> {
-        let weight = self.weight.tensor().detach();
+        let weight = self.weight.dense()?;
         match &self.lora {
             None => Ok(weight),
             Some(lora) => Ok((weight.to_dtype(DType::F32)? + lora.delta()?)?),
         }
     }
 
-    /// (checkpoint name, parameter) of weight and bias.
+    /// (checkpoint name, parameter) of weight and bias; a quantised weight is none.
     pub(crate) fn parameters(&self) -> impl Iterator<Item = (String, &Parameter)> {
-        let weight = (format!("{}.weight", self.path), &self.weight);
-        std::iter::once(weight).chain(self.bias.as_ref().map(|b| (format!("{}.bias", self.path), b)))
+        let weight = self.weight.parameter().map(|p| (format!("{}.weight", self.path), p));
+        weight.into_iter().chain(self.bias.as_ref().map(|b| (format!("{}.bias", self.path), b)))
     }
 
     /// (PEFT key, parameter) of A and B.
@@ -108,10 +108,15 @@ impl Linear {
 
     /// Every variable, for gradient checkpointing.
     pub(crate) fn vars(&self) -> impl Iterator<Item = &Var> {
-        [Some(&self.weight), self.bias.as_ref(), self.lora.as_ref().map(|l| &l.a), self.lora.as_ref().map(|l| &l.b)]
-            .into_iter()
-            .flatten()
-            .filter_map(Parameter::var)
+        [
+            self.weight.parameter(),
+            self.bias.as_ref(),
+            self.lora.as_ref().map(|l| &l.a),
+            self.lora.as_ref().map(|l| &l.b),
+        ]
+        .into_iter()
+        .flatten()
+        .filter_map(Parameter::var)
     }
 }
 

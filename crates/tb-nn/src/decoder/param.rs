@@ -1,11 +1,17 @@
 //! One weight of the decoder, frozen or trained, and where weights come from. No names of layers here.
 
 use crate::ops::WeightGrad;
+use crate::ops::constant::ConstantRef;
+use crate::ops::slices::read;
+use crate::quant::{Quantised, Rounding, read_stored};
 use crate::weights::Weights;
-use crate::{Result, random};
+use crate::{Error, Result, random};
 use candle_core::{DType, Device, Tensor, Var};
+use std::sync::Arc;
 use tb_core::decoder_config::NormWeight;
+use tb_core::quantization::Quantization;
 use tb_core::random::{Purpose, Stream, name_key};
+use tb_core::recipe::Dtype;
 
 /// A weight that the loss may or may not reach.
 #[derive(Clone, Debug)]
@@ -39,6 +45,49 @@ impl Parameter {
     }
 }
 
+/// The weight (O, I) of a linear layer.
+#[derive(Clone, Debug)]
+pub(crate) enum LinearWeight {
+    /// A parameter like another.
+    Dense(Parameter),
+    /// In fewer bits; never changes.
+    Quantised(Arc<Quantised>),
+}
+
+impl LinearWeight {
+    /// (O, I).
+    pub(crate) fn dims(&self) -> Result<(usize, usize)> {
+        match self {
+            Self::Dense(p) => Ok(p.tensor().dims2()?),
+            Self::Quantised(q) => Ok(q.dims()),
+        }
+    }
+
+    /// As a product takes it that forms no gradient of it.
+    pub(crate) fn constant(&self) -> ConstantRef<'_> {
+        match self {
+            Self::Dense(p) => p.tensor().into(),
+            Self::Quantised(q) => q.into(),
+        }
+    }
+
+    /// The values as a tensor outside any graph: dequantised to f32 where they are quantised, else as they are.
+    pub(crate) fn dense(&self) -> Result<Tensor> {
+        match self {
+            Self::Dense(p) => Ok(p.tensor().detach()),
+            Self::Quantised(q) => q.dequantise(),
+        }
+    }
+
+    /// The parameter, unless it is quantised.
+    pub(crate) fn parameter(&self) -> Option<&Parameter> {
+        match self {
+            Self::Dense(p) => Some(p),
+            Self::Quantised(_) => None,
+        }
+    }
+}
+
 /// Where the decoder's weights come from.
 pub(crate) enum Source<'a> {
     /// Frozen, from files.
@@ -47,11 +96,30 @@ pub(crate) enum Source<'a> {
     Random { seed: u64, std: f64 },
 }
 
+/// The form of linear layers, and who brings them into it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Form {
+    /// The loader, of plain numbers in the files.
+    Quantise(Quantization),
+    /// The files hold it; a matrix that they hold in plain numbers stays so.
+    Stored(Quantization),
+}
+
+impl Form {
+    pub(crate) fn quantization(self) -> Quantization {
+        match self {
+            Self::Quantise(quantization) | Self::Stored(quantization) => quantization,
+        }
+    }
+}
+
 /// Hands out weights by their checkpoint names.
 pub(crate) struct Builder<'a> {
     pub(crate) source: Source<'a>,
     pub(crate) dtype: DType,
     pub(crate) device: &'a Device,
+    /// The form of linear layers, if in fewer bits.
+    pub(crate) quantization: Option<Form>,
 }
 
 impl Builder<'_> {
@@ -67,6 +135,27 @@ impl Builder<'_> {
                 self.variable(&values)
             }
         }
+    }
+
+    /// The weight of a linear layer: quantised as it is read where that is wanted, so that no more than one is ever held in full.
+    pub(crate) fn linear(&self, name: &str, shape: (usize, usize)) -> Result<LinearWeight> {
+        let (Some(form), Source::Checkpoint(weights)) = (self.quantization, &self.source) else {
+            return self.matrix(name, shape).map(LinearWeight::Dense);
+        };
+        let quantization = form.quantization();
+        let rounding = rounding(quantization, self.dtype);
+        if let Form::Stored(_) = form {
+            return match read_stored(weights, name, shape, rounding)? {
+                Some(stored) => Ok(LinearWeight::Quantised(Arc::new(stored))),
+                None => self.matrix(name, shape).map(LinearWeight::Dense),
+            };
+        }
+        // bitsandbytes quantises what the model's numbers have made of the file's.
+        let full = weights.tensor(name, shape, self.dtype, &Device::Cpu)?;
+        read!(values = full);
+        let quantised = Quantised::new(&values, shape, quantization, rounding)
+            .map_err(|e| Error::file(weights.origin(), format!("tensor `{name}`: {e}")))?;
+        Ok(LinearWeight::Quantised(Arc::new(quantised)))
     }
 
     /// The weight of a norm, (n), at first a factor of 1.
@@ -91,4 +180,13 @@ impl Builder<'_> {
     fn variable(&self, values: &Tensor) -> Result<Parameter> {
         Ok(Parameter::Trained(Var::from_tensor(&values.to_device(self.device)?.to_dtype(self.dtype)?)?))
     }
+}
+
+/// To what a dequantised weight is rounded: bitsandbytes gives it in the numbers that the model had, then in those of the product.
+fn rounding(quantization: Quantization, dtype: DType) -> Rounding {
+    let narrow = match quantization {
+        Quantization::EightBit => false,
+        Quantization::FourBit { compute, .. } => compute == Dtype::Bf16,
+    };
+    if narrow || dtype == DType::BF16 { Rounding::Bf16 } else { Rounding::F32 }
 }

@@ -14,9 +14,9 @@ pub use lora::{Dropout, lora_linear};
 pub(crate) use lora::{Hidden, LowRank, row_width};
 
 /// The rows N of x (..., I) after checking x, W (O, I) and b (O) against each other: (N, O, I).
-fn dims(op: &'static str, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<(usize, usize, usize)> {
-    let &[o, i] = weight.dims() else {
-        return Err(Error::shape(op, "weight", "(O, I)", weight.dims()));
+fn dims(op: &'static str, x: &Tensor, weight: &[usize], bias: Option<&Tensor>) -> Result<(usize, usize, usize)> {
+    let &[o, i] = weight else {
+        return Err(Error::shape(op, "weight", "(O, I)", weight));
     };
     if x.dims().last() != Some(&i) {
         return Err(Error::shape(op, "x", format!("(..., {i})"), x.dims()));

@@ -3,10 +3,15 @@
 //! The one place that knows how a weight's dtype meets f32 activations; a kernel for bf16 dot products replaces the
 //! widening in [`Weight::for_panels`] without a change elsewhere.
 
-use candle_core::{CpuStorage, Layout, Result, bail};
+use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
 use gemm::Parallelism;
 use half::bf16;
 use rayon::prelude::*;
+use std::ops::Deref;
+
+use super::constant::Constant;
+use super::slices::cpu;
+use crate::quant::Quantised;
 
 /// A strided f32 matrix over a slice: element (i, j) is at `i * row + j * col`.
 #[derive(Clone, Copy)]
@@ -126,6 +131,7 @@ pub(crate) fn new_product(dims: (usize, usize, usize), a: Mat, b: Mat, scale: f3
 pub(crate) enum Weight<'a> {
     F32(&'a [f32]),
     Bf16(&'a [bf16]),
+    Quantised(&'a Quantised),
 }
 
 /// Widened panels hold about this many values: they stay in the second-level cache.
@@ -159,6 +165,15 @@ impl<'a> Weight<'a> {
                             *w = s.to_f32();
                         }
                     });
+                    f(first, n, &wide[..n * i]);
+                }
+            }
+            Self::Quantised(matrix) => {
+                let rows = (PANEL_VALUES / i.max(1)).clamp(1, o.max(1));
+                let mut wide = vec![0f32; rows * i];
+                for first in (0..o).step_by(rows) {
+                    let n = rows.min(o - first);
+                    matrix.rows_into(first, &mut wide[..n * i]);
                     f(first, n, &wide[..n * i]);
                 }
             }
@@ -219,11 +234,48 @@ impl<'a> Weight<'a> {
     }
 }
 
-/// Binds `$name` to the [`Weight`] in a tensor until the end of the enclosing block.
+/// What keeps a weight's values in place while they are read.
+pub(crate) enum Held<'a> {
+    Dense(Box<dyn Deref<Target = Storage> + 'a>, &'a Layout),
+    Quantised(&'a Quantised),
+}
+
+/// What a product can take as its weight.
+pub(crate) trait Hold {
+    fn hold(&self) -> Held<'_>;
+}
+
+impl Hold for Tensor {
+    fn hold(&self) -> Held<'_> {
+        let (guard, layout) = self.storage_and_layout();
+        Held::Dense(Box::new(guard), layout)
+    }
+}
+
+impl Hold for Constant {
+    fn hold(&self) -> Held<'_> {
+        match self {
+            Self::Dense(tensor) => tensor.hold(),
+            Self::Quantised(matrix) => Held::Quantised(matrix),
+        }
+    }
+}
+
+impl Held<'_> {
+    pub(crate) fn weight(&self) -> Result<Weight<'_>> {
+        match self {
+            Self::Dense(guard, layout) => Weight::of(cpu(guard)?, layout),
+            Self::Quantised(matrix) => Ok(Weight::Quantised(matrix)),
+        }
+    }
+}
+
+/// Binds `$name` to the [`Weight`] in a tensor or a constant until the end of the enclosing block.
 macro_rules! read_weight {
-    ($name:ident = $tensor:expr) => {
-        let (guard, layout) = $tensor.storage_and_layout();
-        let $name = $crate::ops::matmul::Weight::of($crate::ops::slices::cpu(&guard)?, layout)?;
+    ($name:ident = $weight:expr) => {
+        use $crate::ops::matmul::Hold as _;
+        let held = $weight.hold();
+        let $name = held.weight()?;
     };
 }
 pub(crate) use read_weight;

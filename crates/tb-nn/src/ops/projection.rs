@@ -6,6 +6,7 @@
 use candle_core::{DType, Result as CandleResult, Tensor};
 
 use crate::error::{Error, Result};
+use crate::ops::constant::{Constant, ConstantRef};
 use crate::ops::linear::{Dropout, Hidden, LowRank, add_bias};
 use crate::ops::matmul::{Old, read_weight};
 use crate::ops::slices::read;
@@ -26,8 +27,8 @@ pub struct Adapter<'a> {
 /// y = x W' + b with constant W (O, I) and b (O), and an adapter where there is one.
 #[derive(Clone, Copy)]
 pub struct Projection<'a> {
-    /// W (O, I), f32 or bf16; never trained through a block.
-    pub weight: &'a Tensor,
+    /// W (O, I), f32, bf16 or quantised; never trained through a block.
+    pub weight: ConstantRef<'a>,
     /// b (O).
     pub bias: Option<&'a Tensor>,
     /// The trained part.
@@ -36,7 +37,7 @@ pub struct Projection<'a> {
 
 /// A projection inside an op: owns its constants and knows where its adapter lies in the flat vector.
 pub(crate) struct Layer {
-    weight: Tensor,
+    weight: Constant,
     bias: Option<Tensor>,
     outputs: usize,
     inputs: usize,
@@ -54,7 +55,7 @@ pub(crate) fn layers(
     let mut made = Vec::with_capacity(projections.len());
     for &(name, p, (outputs, inputs)) in projections {
         if p.weight.dims() != [outputs, inputs] {
-            return Err(Error::shape(op, name, format!("({outputs}, {inputs})"), p.weight.dims()));
+            return Err(Error::shape(op, name, format!("({outputs}, {inputs})"), &p.weight.dims()));
         }
         if let Some(bias) = p.bias
             && bias.dims() != [outputs]
@@ -78,7 +79,7 @@ pub(crate) fn layers(
                 Some((LowRank { rank, inputs, outputs, scaling: a.scaling as f32, dropout }, at))
             }
         };
-        let (weight, bias) = (p.weight.detach().contiguous()?, p.bias.map(Tensor::detach));
+        let (weight, bias) = (p.weight.held()?, p.bias.map(Tensor::detach));
         made.push(Layer { weight, bias, outputs, inputs, adapter });
     }
     let flat = match parts.first() {

@@ -1,18 +1,18 @@
 //! AdamW as torch.optim.AdamW computes it (Loshchilov and Hutter 2019, arXiv:1711.05101): f32 moments, decoupled decay.
+//! Or with moments in 8 bits as bitsandbytes keeps them (Dettmers et al. 2022, arXiv:2110.02861).
+
+mod moments;
 
 use std::collections::HashMap;
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result as CandleResult, Tensor, Var, bail};
-use rayon::prelude::*;
+use candle_core::{CpuStorage, InplaceOp1, Layout, Result as CandleResult, Tensor, Var, bail};
 
 use super::Gradients;
 use crate::error::{Error, Result};
 use crate::ops::lanes::vectorized;
-use crate::ops::slices::{floats, read, store};
-
-/// Elements per parallel piece.
-const PIECE: usize = 1 << 13;
+use crate::ops::slices::{floats, store};
+use moments::State;
 
 /// The constants of AdamW; the learning rate comes with each step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,11 +25,23 @@ pub struct AdamWConfig {
     pub eps: f64,
     /// Decoupled weight decay; not applied to biases and norms, as in transformers' Trainer.
     pub weight_decay: f64,
+    /// How the moments are held between steps.
+    pub moments: Moments,
+}
+
+/// How AdamW's moments are held between steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Moments {
+    /// Two f32 per weight.
+    #[default]
+    F32,
+    /// Two bytes per weight and two scales per 256 of them; tensors below 4,096 values keep f32, as in bitsandbytes.
+    EightBit,
 }
 
 impl Default for AdamWConfig {
     fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 }
+        Self { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, moments: Moments::F32 }
     }
 }
 
@@ -37,8 +49,7 @@ struct Parameter {
     name: String,
     var: Var,
     decays: bool,
-    mean: Vec<f32>,
-    square: Vec<f32>,
+    state: State,
 }
 
 /// The optimiser: parameters with their two moments and the number of steps taken.
@@ -60,9 +71,11 @@ impl AdamW {
     pub fn new(parameters: Vec<(String, Var)>, config: AdamWConfig) -> Self {
         let parameters = parameters
             .into_iter()
-            .map(|(name, var)| {
-                let n = var.elem_count();
-                Parameter { decays: decays(&name), name, var, mean: vec![0.0; n], square: vec![0.0; n] }
+            .map(|(name, var)| Parameter {
+                decays: decays(&name),
+                name,
+                state: State::zero(var.elem_count(), config.moments),
+                var,
             })
             .collect();
         Self { parameters, config, step: 0 }
@@ -81,17 +94,17 @@ impl AdamW {
     pub fn step(&mut self, gradients: &Gradients, lr: f64) -> Result<()> {
         let given: Vec<(&str, &[f32])> = gradients.iter().collect();
         let fits = given.len() == self.parameters.len()
-            && given.iter().zip(&self.parameters).all(|((n, g), p)| *n == p.name && g.len() == p.mean.len());
+            && given.iter().zip(&self.parameters).all(|((n, g), p)| *n == p.name && g.len() == p.var.elem_count());
         if !fits {
             return Err(Error::State { what: "the gradients are not those of the optimiser's parameters".into() });
         }
         self.step += 1;
-        let AdamWConfig { beta1, beta2, eps, weight_decay } = self.config;
+        let AdamWConfig { beta1, beta2, eps, weight_decay, moments: _ } = self.config;
         let t = self.step as f64;
         for (p, (_, gradient)) in self.parameters.iter_mut().zip(given) {
             let update = Update {
                 gradient,
-                moments: std::sync::Mutex::new((&mut p.mean, &mut p.square)),
+                state: std::sync::Mutex::new(&mut p.state),
                 scalars: Scalars {
                     keep: (1.0 - lr * if p.decays { weight_decay } else { 0.0 }) as f32,
                     beta2: beta2 as f32,
@@ -107,13 +120,12 @@ impl AdamW {
         Ok(())
     }
 
-    /// The moments as named tensors: `<parameter>.exp_avg` and `<parameter>.exp_avg_sq`, in the parameters' order.
+    /// The moments as named tensors in the parameters' order: `<parameter>.exp_avg` and `<parameter>.exp_avg_sq`, or in 8 bits
+    /// `<parameter>.state1`, `absmax1`, `state2` and `absmax2`.
     pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
-        let mut all = Vec::with_capacity(2 * self.parameters.len());
+        let mut all = Vec::with_capacity(4 * self.parameters.len());
         for p in &self.parameters {
-            for (kind, values) in [("exp_avg", &p.mean), ("exp_avg_sq", &p.square)] {
-                all.push((format!("{}.{kind}", p.name), Tensor::from_slice(values, p.var.shape(), &Device::Cpu)?));
-            }
+            all.extend(p.state.tensors(&p.name, p.var.shape())?);
         }
         Ok(all)
     }
@@ -121,25 +133,10 @@ impl AdamW {
     /// Takes over moments written by [`AdamW::state`] and the number of steps they belong to. Nothing changes when one is
     /// missing or has another shape.
     pub fn load_state(&mut self, state: &HashMap<String, Tensor>, step: u64) -> Result<()> {
-        let take = |p: &Parameter, kind: &str| -> Result<Vec<f32>> {
-            let name = format!("{}.{kind}", p.name);
-            let Some(t) = state.get(&name) else {
-                return Err(Error::State { what: format!("`{name}` is missing") });
-            };
-            if t.shape() != p.var.shape() {
-                let what = format!("`{name}` has shape {:?}, the parameter has {:?}", t.dims(), p.var.dims());
-                return Err(Error::State { what });
-            }
-            read!(values = t);
-            Ok(values.into_owned())
-        };
-        let loaded = self
-            .parameters
-            .iter()
-            .map(|p| Ok((take(p, "exp_avg")?, take(p, "exp_avg_sq")?)))
-            .collect::<Result<Vec<_>>>()?;
-        for (p, (mean, square)) in self.parameters.iter_mut().zip(loaded) {
-            (p.mean, p.square) = (mean, square);
+        let loaded =
+            self.parameters.iter().map(|p| p.state.read(&p.name, p.var.shape(), state)).collect::<Result<Vec<_>>>()?;
+        for (p, state) in self.parameters.iter_mut().zip(loaded) {
+            p.state = state;
         }
         self.step = step;
         Ok(())
@@ -160,7 +157,7 @@ struct Scalars {
 /// The in-place update of one variable.
 struct Update<'a> {
     gradient: &'a [f32],
-    moments: std::sync::Mutex<(&'a mut Vec<f32>, &'a mut Vec<f32>)>,
+    state: std::sync::Mutex<&'a mut State>,
     scalars: Scalars,
 }
 
@@ -184,16 +181,8 @@ impl InplaceOp1 for Update<'_> {
         let Some((start, end)) = layout.contiguous_offsets() else {
             bail!("a trained variable must be contiguous");
         };
-        let mut moments = self.moments.lock().expect("no other user of the lock can have panicked");
-        let (mean, square) = &mut *moments;
-        let mut run = |values: &mut [f32]| {
-            values
-                .par_chunks_mut(PIECE)
-                .zip(self.gradient.par_chunks(PIECE))
-                .zip(mean.par_chunks_mut(PIECE))
-                .zip(square.par_chunks_mut(PIECE))
-                .for_each(|(((p, g), m), v)| update_piece(p, g, m, v, self.scalars));
-        };
+        let mut state = self.state.lock().expect("no other user of the lock can have panicked");
+        let mut run = |values: &mut [f32]| state.update(values, self.gradient, self.scalars);
         if let CpuStorage::F32(all) = storage {
             run(&mut all[start..end]);
             return Ok(());

@@ -64,7 +64,7 @@ fn training(family: &str, checkpointing: Checkpointing) -> (f64, f64) {
     decoder.set_checkpointing(checkpointing);
     let rows: Vec<Row> = golden::rows(&record["rows"]);
     let lr = record["learning_rate"].as_f64().unwrap();
-    let config = AdamWConfig { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
+    let config = AdamWConfig::default();
     let mut optimiser = AdamW::new(decoder.trainable(), config);
     let (mut loss_off, mut norm_off) = (0f64, 0f64);
     let number = |list: &str, step: usize| record[list][step].as_f64().unwrap();

@@ -47,7 +47,7 @@ fn b_moves_first_and_a_after_one_step() {
 
     let mut gradients = Gradients::new();
     gradients.add(&vars, &grads).unwrap();
-    let config = AdamWConfig { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
+    let config = AdamWConfig::default();
     AdamW::new(vars.clone(), config).step(&gradients, 1e-3).unwrap();
     let (_, grads) = backward(&decoder, &batch, TRAIN);
     for (name, var) in &vars {

@@ -13,4 +13,5 @@ mod gradients;
 mod packed;
 mod parity;
 mod pretrain;
+mod quantised;
 mod training;

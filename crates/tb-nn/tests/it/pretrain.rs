@@ -70,7 +70,7 @@ fn a_random_model_learns_and_is_written_in_each_dtype() {
     let decoder = random("llama_tied");
     let vars = decoder.trainable();
     assert_eq!(vars.len(), 2 + 2 * 9);
-    let config = AdamWConfig { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0 };
+    let config = AdamWConfig { beta2: 0.95, ..AdamWConfig::default() };
     let mut optimiser = AdamW::new(vars.clone(), config);
     let mut losses = Vec::new();
     for _ in 0..30 {

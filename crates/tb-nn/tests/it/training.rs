@@ -22,7 +22,7 @@ fn train(name: &str) -> Run {
     let rows: Vec<Row> = golden::rows(&record["rows"]);
     let (per_micro, micros) = (2, 2);
     let lr = record["learning_rate"].as_f64().unwrap();
-    let config = AdamWConfig { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
+    let config = AdamWConfig::default();
     let mut optimiser = AdamW::new(decoder.trainable(), config);
     let (mut losses, mut norms) = (Vec::new(), Vec::new());
     for step in 0..record["losses"].as_array().unwrap().len() {

@@ -18,28 +18,39 @@ fn facts(points: &[StepPoint]) -> Vec<(u64, u64, u64, u64, u64)> {
 
 #[test]
 fn a_run_cut_at_any_step_ends_with_the_same_bits() {
-    let (place, h) = (Place::new(), settings());
-    let mut session = place.create("uncut", &h);
-    let uncut = recipe(&place.base(), &h);
-    run(&mut session, &uncut, &h).unwrap();
+    cut_and_resume(&settings(), 1..=12);
+}
+
+#[test]
+fn a_run_in_4_bits_with_moments_in_8_ends_with_the_same_bits() {
+    // A rank that makes the adapter's matrices large enough for 8-bit moments.
+    let h = Hyperparameters { load_in_4bit: true, optim: Optim::Adamw8bit, lora_r: 256, ..settings() };
+    cut_and_resume(&h, [2, 5, 12]);
+}
+
+fn cut_and_resume(h: &Hyperparameters, cuts: impl IntoIterator<Item = u64>) {
+    let place = Place::new();
+    let mut session = place.create("uncut", h);
+    let uncut = recipe(&place.base(), h);
+    run(&mut session, &uncut, h).unwrap();
     let (expected, curve) = (bits(&uncut), facts(&points(&session)));
     assert_eq!(curve.len(), 12);
-    assert_ne!(expected, bits(&recipe(&place.base(), &h)), "nothing was learnt");
+    assert_ne!(expected, bits(&recipe(&place.base(), h)), "nothing was learnt");
 
-    for cut in 1..=12 {
+    for cut in cuts {
         let name = format!("cut-{cut}");
-        let mut session = place.create(&name, &h);
+        let mut session = place.create(&name, h);
         let fault = |step, loss| match step {
             s if s == cut => Err(Failure::new(ErrorCode::Internal, "cut")),
             _ => Ok(loss),
         };
-        let crashed = Faulty { inner: recipe(&place.base(), &h), fault };
-        assert!(run(&mut session, &crashed, &h).is_err());
+        let crashed = Faulty { inner: recipe(&place.base(), h), fault };
+        assert!(run(&mut session, &crashed, h).is_err());
         drop(session);
 
         let mut session = place.open(&name);
-        let resumed = recipe(&place.base(), &h);
-        let work = TrainLoop::new(&mut session, &resumed, &h).unwrap();
+        let resumed = recipe(&place.base(), h);
+        let work = TrainLoop::new(&mut session, &resumed, h).unwrap();
         let last = (cut - 1) / 3 * 3;
         assert_eq!(work.resumed_from(), (last > 0).then_some(last), "cut in step {cut}");
         work.run().unwrap();

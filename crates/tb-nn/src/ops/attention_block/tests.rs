@@ -57,7 +57,7 @@ fn llama<'a>(p: &'a Parts, inputs: Inputs<'a, 3>, output: Projection<'a>) -> Att
 
 /// Adapters on q, k, o; a bias on q; t is x, then A and B of each.
 fn fused(t: &[Tensor], p: &Parts) -> Result<Tensor> {
-    let plain = |w: usize| Projection { weight: &p.weights[w], bias: None, adapter: None };
+    let plain = |w: usize| Projection { weight: (&p.weights[w]).into(), bias: None, adapter: None };
     let adapter = |a: usize, dropout| Some(Adapter { a: &t[a], b: &t[a + 1], scaling: 1.5, dropout });
     let inputs = Inputs::Separate([
         Projection { bias: Some(&p.bias), adapter: adapter(1, Some(dropout())), ..plain(0) },
@@ -159,8 +159,8 @@ fn varied(t: &[Tensor], p: &Parts, v: Variant, fused: Fused) -> Result<Tensor> {
         Fused::Yes => {
             let adapter = |a: usize| Some(Adapter { a: &t[a], b: &t[a + 1], scaling: 1.5, dropout: Some(dropout()) });
             let norm = |weight| FrozenNorm { weight, eps: 1e-5 };
-            let inputs = Inputs::Joined(Projection { weight: &weight, bias: None, adapter: adapter(1) });
-            let output = Projection { weight: &p.weights[3], bias: None, adapter: adapter(3) };
+            let inputs = Inputs::Joined(Projection { weight: (&weight).into(), bias: None, adapter: adapter(1) });
+            let output = Projection { weight: (&p.weights[3]).into(), bias: None, adapter: adapter(3) };
             let turning = Turning { cos: &cos, sin: &sin, positions: &positions };
             let block = AttentionBlock {
                 before: v.before.then_some(norm(&p.norm)),
@@ -210,7 +210,7 @@ fn every_variant_equals_the_single_ops_and_finite_differences() -> Result<()> {
 #[test]
 fn heads_that_do_not_divide_are_refused() -> Result<()> {
     let (p, t) = (parts()?, inputs()?);
-    let plain = |w: usize| Projection { weight: &p.weights[w], bias: None, adapter: None };
+    let plain = |w: usize| Projection { weight: (&p.weights[w]).into(), bias: None, adapter: None };
     let block = AttentionBlock { kv_heads: 3, ..llama(&p, Inputs::Separate([plain(0), plain(1), plain(2)]), plain(3)) };
     assert!(matches!(attention_block(&t[0], &block), Err(Error::Value { .. })));
     Ok(())

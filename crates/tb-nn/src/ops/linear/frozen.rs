@@ -4,20 +4,22 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result as CandleResult, Shape, 
 
 use super::{add_bias, dims, with_last};
 use crate::error::Result;
+use crate::ops::constant::{Constant, ConstantRef};
 use crate::ops::matmul::{Weight, read_weight};
 use crate::ops::slices::{floats, read, store, tensor};
 
 struct FrozenLinear {
-    weight: Tensor,
+    weight: Constant,
     bias: Option<Tensor>,
     dims: (usize, usize, usize),
 }
 
-/// y = x W' + b with constant W and b. x (..., I) f32 or bf16, W (O, I) f32 or bf16, b (O); y (..., O) in x's dtype.
+/// y = x W' + b with constant W and b. x (..., I) f32 or bf16, W (O, I) f32, bf16 or quantised, b (O); y (..., O) in x's dtype.
 /// Backward: dX = dY W.
-pub fn frozen_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let dims = dims("frozen_linear", x, weight, bias)?;
-    let weight = weight.detach().contiguous()?;
+pub fn frozen_linear<'a>(x: &Tensor, weight: impl Into<ConstantRef<'a>>, bias: Option<&Tensor>) -> Result<Tensor> {
+    let weight = weight.into();
+    let dims = dims("frozen_linear", x, &weight.dims(), bias)?;
+    let weight = weight.held()?;
     Ok(x.apply_op1(FrozenLinear { weight, bias: bias.map(Tensor::detach), dims })?)
 }
 

@@ -13,7 +13,7 @@ struct FullLinear {
 
 /// y = x W' + b with trained W (O, I) and b (O); x (..., I). Backward: dX = dY W, dW = dY' X, db = sum over rows of dY.
 pub fn full_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let op = FullLinear { dims: dims("full_linear", x, weight, bias)? };
+    let op = FullLinear { dims: dims("full_linear", x, weight.dims(), bias)? };
     Ok(match bias {
         None => x.apply_op2(weight, op)?,
         Some(bias) => x.apply_op3(weight, bias, op)?,

@@ -12,6 +12,7 @@ use tb_core::random::Stream;
 use super::frozen::forward;
 use super::{dims, with_last};
 use crate::error::{Error, Result};
+use crate::ops::constant::{Constant, ConstantRef};
 use crate::ops::lanes::vectorized;
 use crate::ops::matmul::{ALL, Mat, ONE, Old, new_product, product, read_weight};
 use crate::ops::slices::{floats, read, store, tensor};
@@ -41,7 +42,7 @@ const BLOCK_ROWS: usize = 64;
 const PARTS: usize = 32;
 
 struct LoraLinear {
-    weight: Tensor,
+    weight: Constant,
     bias: Option<Tensor>,
     dims: (usize, usize, usize),
     low_rank: LowRank,
@@ -50,11 +51,11 @@ struct LoraLinear {
 
 /// y = x W' + b + s (drop(x) A') B' with constant W (O, I) and b (O), trained A (r, I) and B (O, r), s = `scaling`.
 ///
-/// x (..., I) and W are f32 or bf16, A and B usually f32; y (..., O) in x's dtype. With h = drop(x) A':
+/// x (..., I) is f32 or bf16, W f32, bf16 or quantised, A and B usually f32; y (..., O) in x's dtype. With h = drop(x) A':
 /// dH = s dY B, dB = s dY' h, dA = dH' drop(x), dX = dY W + drop'(dH A).
-pub fn lora_linear(
+pub fn lora_linear<'a>(
     x: &Tensor,
-    weight: &Tensor,
+    weight: impl Into<ConstantRef<'a>>,
     bias: Option<&Tensor>,
     a: &Tensor,
     b: &Tensor,
@@ -62,7 +63,8 @@ pub fn lora_linear(
     dropout: Option<Dropout>,
 ) -> Result<Tensor> {
     const OP: &str = "lora_linear";
-    let dims = dims(OP, x, weight, bias)?;
+    let weight = weight.into();
+    let dims = dims(OP, x, &weight.dims(), bias)?;
     let (_, o, i) = dims;
     let rank = a.dims().first().copied().unwrap_or(0);
     if a.dims() != [rank, i] || rank == 0 {
@@ -73,7 +75,7 @@ pub fn lora_linear(
     }
     let dropout = dropout.map(|d| d.checked(row_width(x))).transpose()?.flatten();
     let op = LoraLinear {
-        weight: weight.detach().contiguous()?,
+        weight: weight.held()?,
         bias: bias.map(Tensor::detach),
         dims,
         low_rank: LowRank { rank, inputs: i, outputs: o, scaling: scaling as f32, dropout },

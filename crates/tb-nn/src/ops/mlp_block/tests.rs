@@ -24,7 +24,7 @@ fn parts() -> Result<Parts> {
 }
 
 fn plain(w: &Tensor) -> Projection<'_> {
-    Projection { weight: w, bias: None, adapter: None }
+    Projection { weight: w.into(), bias: None, adapter: None }
 }
 
 fn dropout() -> Dropout {

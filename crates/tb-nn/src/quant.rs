@@ -1,0 +1,116 @@
+//! A frozen weight in fewer bits, in bitsandbytes' layouts, and back. Which weights are quantised is the decoder's choice; products with
+//! them are in `ops::matmul`.
+//!
+//! Values follow the algorithm of bitsandbytes' reference backend to the last bit: the levels and thresholds, blocks over the flattened
+//! matrix, the first of two values in the high half of a byte. Where its backends differ, the one in plain PyTorch is meant: its C++
+//! backend takes a shortcut to the nearest 8-bit level and wants whole blocks in a row, and its CUDA kernels scale a last, shorter
+//! block by the reciprocal.
+
+mod dynamic;
+mod four_bit;
+mod int8;
+mod stored;
+
+use crate::{Error, Result};
+use candle_core::{Device, Tensor};
+use half::bf16;
+use rayon::prelude::*;
+use tb_core::quantization::Quantization;
+
+pub(crate) use dynamic::{Map, dequantise as dequantise_bytes, quantise as quantise_bytes};
+use four_bit::FourBit;
+use int8::Int8;
+pub(crate) use stored::read as read_stored;
+
+/// Values dequantised by one task at a time.
+const PIECE: usize = 1 << 13;
+
+/// The numbers to which a dequantised weight is rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rounding {
+    /// As they are.
+    F32,
+    /// To bfloat16, nearest even.
+    Bf16,
+}
+
+/// A constant matrix (O, I) in 8 or 4 bits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quantised {
+    rows: usize,
+    columns: usize,
+    form: Form,
+    rounding: Rounding,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Form {
+    Int8(Int8),
+    FourBit(FourBit),
+}
+
+impl Quantised {
+    /// The matrix (O, I), row-major in `values`, in the form of `quantization`.
+    ///
+    /// Errors: a number of values that does not fit, a value that is not finite.
+    pub fn new(
+        values: &[f32],
+        (rows, columns): (usize, usize),
+        quantization: Quantization,
+        rounding: Rounding,
+    ) -> Result<Self> {
+        if values.len() != rows * columns {
+            let what = format!("{} values are no matrix of {rows} x {columns}", values.len());
+            return Err(Error::value("quantise", what));
+        }
+        if !values.par_chunks(PIECE).all(|part| part.iter().all(|v| v.is_finite())) {
+            return Err(Error::value("quantise", "a weight is not a finite number"));
+        }
+        let form = match quantization {
+            Quantization::EightBit => Form::Int8(Int8::new(values, columns)?),
+            Quantization::FourBit { kind, scales, .. } => Form::FourBit(FourBit::new(values, kind, scales)),
+        };
+        Ok(Self { rows, columns, form, rounding })
+    }
+
+    /// (O, I).
+    #[must_use]
+    pub fn dims(&self) -> (usize, usize) {
+        (self.rows, self.columns)
+    }
+
+    /// Memory of weights and scales.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        match &self.form {
+            Form::Int8(form) => form.size_bytes(),
+            Form::FourBit(form) => form.size_bytes(),
+        }
+    }
+
+    /// The dequantised rows from `first` on, as many as fit in `out`, which holds whole rows.
+    pub(crate) fn rows_into(&self, first: usize, out: &mut [f32]) {
+        let start = first * self.columns;
+        out.par_chunks_mut(PIECE).enumerate().for_each(|(piece, out)| {
+            let at = start + piece * PIECE;
+            match &self.form {
+                Form::Int8(form) => form.dequantise(at, self.columns, out),
+                Form::FourBit(form) => form.dequantise(at, out),
+            }
+            match self.rounding {
+                Rounding::F32 => {}
+                Rounding::Bf16 => out.iter_mut().for_each(|v| *v = bf16::from_f32(*v).to_f32()),
+            }
+        });
+    }
+
+    /// The whole dequantised matrix, (O, I) f32.
+    pub fn dequantise(&self) -> Result<Tensor> {
+        let mut values = vec![0f32; self.rows * self.columns];
+        self.rows_into(0, &mut values);
+        Ok(Tensor::from_vec(values, (self.rows, self.columns), &Device::Cpu)?)
+    }
+}
+
+#[cfg(test)]
+mod tests;
