@@ -12,10 +12,15 @@ use tb_core::{
     run_folder::{Decoding, Framing},
     serving::{Finish, Generate, Load, Prompt},
 };
+use tb_data::model_folder;
 use tb_jobs::{serving::Piece, workers};
 use ts_rs::TS;
 
-use crate::{Ctx, ctx::no_worker, models};
+use crate::{
+    Ctx,
+    ctx::{blocking, no_worker},
+    models,
+};
 
 /// Most models that answer one prompt.
 const MAX_SIDES: usize = 4;
@@ -127,15 +132,26 @@ pub(crate) async fn generate(
     let dtype = if ctx.settings().fp16_training { Dtype::Auto } else { Dtype::F32 };
     let mut chosen = Vec::new();
     for side in &args.sides {
-        chosen.push(
-            models::source(ctx, side.model_id.as_ref(), side.base_model.as_deref(), side.adapter.as_deref()).await?,
-        );
+        let (model, name) =
+            models::source(ctx, side.model_id.as_ref(), side.base_model.as_deref(), side.adapter.as_deref()).await?;
+        // An adapter answers on its base in the form that it was trained on.
+        let quantization = match model.adapter.clone() {
+            Some(folder) => blocking(move || Ok(model_folder::adapter_quantization(&folder)?)).await,
+            None => Ok(None),
+        };
+        chosen.push((model, name, quantization));
     }
     let mut answers = Vec::new();
-    for (side, (model, name)) in (0..).zip(chosen) {
-        let load = Load { device: device.clone(), base: model.base, dtype };
+    for (side, (model, name, quantization)) in (0..).zip(chosen) {
         let generate = Generate { adapter: model.adapter, prompt: prompt.clone(), decoding: decoding.clone() };
-        answers.push(match ctx.serving().generate(load, generate).await {
+        let answer = match quantization {
+            Ok(quantization) => {
+                let load = Load { device: device.clone(), base: model.base, dtype, quantization };
+                ctx.serving().generate(load, generate).await
+            }
+            Err(error) => Err(error),
+        };
+        answers.push(match answer {
             Ok(answer) => answer.into_stream().map(move |piece| item(side, &name, piece)).boxed(),
             Err(error) => stream::once(future::ready(GenerateItem::Failed { side, error })).boxed(),
         });

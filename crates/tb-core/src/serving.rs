@@ -18,6 +18,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::quantization::Quantization;
 use crate::{
     dataset::Message,
     error::ApiError,
@@ -68,6 +69,9 @@ pub struct Load {
     pub base: PathBuf,
     /// Numbers of the base weights.
     pub dtype: Dtype,
+    /// How its linear layers are held, if in fewer bits: as they were when the adapters on it were trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<Quantization>,
 }
 
 /// One answer.
@@ -200,7 +204,7 @@ mod tests {
 
     #[test]
     fn lines_are_as_documented() {
-        let load = Op::Load(Load { device: "cpu".into(), base: "/m".into(), dtype: Dtype::Auto });
+        let load = Op::Load(Load { device: "cpu".into(), base: "/m".into(), dtype: Dtype::Auto, quantization: None });
         for (request, line) in [
             (Request { id: 1, op: load }, r#"{"id":1,"op":"load","device":"cpu","base":"/m","dtype":"auto"}"#),
             (Request { id: 3, op: Op::Cancel { target: 2 } }, r#"{"id":3,"op":"cancel","target":2}"#),

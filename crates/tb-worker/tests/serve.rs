@@ -108,7 +108,12 @@ impl Worker {
     /// A worker that holds a base.
     fn with(base: &Path) -> Self {
         let mut worker = Self::start();
-        let id = worker.ask(Op::Load(Load { device: "cpu".into(), base: base.to_owned(), dtype: Dtype::Auto }));
+        let id = worker.ask(Op::Load(Load {
+            device: "cpu".into(),
+            base: base.to_owned(),
+            dtype: Dtype::Auto,
+            quantization: None,
+        }));
         let reply = worker.reply();
         assert!(reply.id == Some(id) && matches!(reply.body, ReplyBody::Loaded(_)), "{reply:?}");
         worker
@@ -359,10 +364,16 @@ fn bad_requests_are_answered_and_the_worker_goes_on() {
     let mut worker = Worker::start();
     let id = worker.generate(None, &text("Hi"), &greedy());
     assert_eq!(worker.refused(id).0, ErrorCode::Conflict, "no model is loaded");
-    let nowhere = Load { device: "cpu".into(), base: place.dir.path().join("nowhere"), dtype: Dtype::Auto };
+    let nowhere =
+        Load { device: "cpu".into(), base: place.dir.path().join("nowhere"), dtype: Dtype::Auto, quantization: None };
     let id = worker.ask(Op::Load(nowhere));
     assert!(worker.refused(id).1.contains("nowhere"));
-    let id = worker.ask(Op::Load(Load { device: "tpu".into(), base: place.base.clone(), dtype: Dtype::Auto }));
+    let id = worker.ask(Op::Load(Load {
+        device: "tpu".into(),
+        base: place.base.clone(),
+        dtype: Dtype::Auto,
+        quantization: None,
+    }));
     assert!(worker.refused(id).1.contains("tpu"));
     for line in
         ["garbage", "{\"id\":", "[]", "{\"op\":\"generate\"}", "\u{fffd}\u{0}", "{\"id\":-1,\"op\":\"shutdown\"}"]
@@ -374,7 +385,12 @@ fn bad_requests_are_answered_and_the_worker_goes_on() {
     worker.say("{\"id\":900,\"op\":\"dance\"}");
     assert_eq!(worker.reply().id, Some(900));
 
-    let id = worker.ask(Op::Load(Load { device: "cpu".into(), base: place.base.clone(), dtype: Dtype::Auto }));
+    let id = worker.ask(Op::Load(Load {
+        device: "cpu".into(),
+        base: place.base.clone(),
+        dtype: Dtype::Auto,
+        quantization: None,
+    }));
     assert!(matches!(worker.lines(id)[..], [ReplyBody::Loaded(_)]));
     let id = worker.generate(Some(&place.dir.path().join("no-adapter")), &text("Hi"), &greedy());
     assert!(worker.refused(id).1.contains("no-adapter"));

@@ -56,7 +56,7 @@ impl Desk {
     }
 
     async fn ask(&self, base: &str, prompt: &str) -> Result<Answer, ApiError> {
-        let load = Load { device: "cpu".into(), base: self.base(base), dtype: Dtype::Auto };
+        let load = Load { device: "cpu".into(), base: self.base(base), dtype: Dtype::Auto, quantization: None };
         let prompt = Prompt::Text { text: prompt.into() };
         self.serving.generate(load, Generate { adapter: None, prompt, decoding: Decoding::default() }).await
     }
@@ -155,7 +155,7 @@ async fn a_base_that_cannot_be_loaded_is_the_callers_error_each_time() {
         assert_eq!(desk.text("dies", "echo a").await.unwrap_err().code, ErrorCode::WorkerLost);
     }
     assert!(desk.serving.in_memory().is_empty());
-    let load = Load { device: "tpu".into(), base: desk.base("base"), dtype: Dtype::Auto };
+    let load = Load { device: "tpu".into(), base: desk.base("base"), dtype: Dtype::Auto, quantization: None };
     let prompt = Prompt::Text { text: "pid".into() };
     let none = desk.serving.generate(load, Generate { adapter: None, prompt, decoding: Decoding::default() }).await;
     let error = none.err().unwrap();

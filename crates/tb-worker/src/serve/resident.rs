@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 use tb_core::ErrorCode;
 use tb_core::run_folder::{Decoding, Framing};
 use tb_core::serving::{Load, Loaded, Prompt};
+use tb_data::model_folder::{adapter_quantization, read_config};
 use tb_data::tokenize::{TextTokenizer, conversation_ids};
 use tb_nn::decoder::{Adapter, Decoder};
 use tb_nn::generate::GenerationConfig;
@@ -67,7 +68,8 @@ impl Resident {
         }
         check_room(load)?;
         let tokenizer = models::tokenizer(&load.base)?;
-        let decoder = Decoder::load(&load.base, device::dtype(load.dtype), &device::open(&load.device)?)?;
+        let dtype = device::dtype(load.dtype);
+        let decoder = Decoder::load_as(&load.base, dtype, load.quantization, &device::open(&load.device)?)?;
         let resident = Self { load: load.clone(), decoder, tokenizer, adapters: Vec::new(), worn: Worn::Nothing };
         let loaded = resident.loaded(begun);
         *place = Some(resident);
@@ -122,6 +124,7 @@ impl Resident {
             Some(at) => self.adapters.remove(at),
             None => {
                 self.adapters.retain(|held| held.file.folder != file.folder);
+                self.check_form(folder)?;
                 Arc::new(Held { adapter: self.decoder.read_adapter(folder)?, file })
             }
         };
@@ -133,6 +136,19 @@ impl Resident {
             self.adapters.remove(0);
         }
         Ok(held)
+    }
+
+    /// Refuses an adapter that was trained on the base in another form than this one.
+    fn check_form(&self, folder: &Path) -> Result<()> {
+        if adapter_quantization(folder)? == self.load.quantization {
+            return Ok(());
+        }
+        let message = format!(
+            "Nothing was generated: the adapter in {} was trained on its base in another form than the one here.",
+            folder.display()
+        );
+        Err(Failure::new(ErrorCode::Conflict, message)
+            .hint("Load the base as quantization_config.json beside it says."))
     }
 
     /// The decoder with an adapter, or as the base alone.
@@ -165,8 +181,12 @@ impl AdapterFile {
 
 /// Refuses a base that the free memory cannot hold, before the system has to end the process.
 fn check_room(load: &Load) -> Result<()> {
-    let need = tb_data::model_folder::read_config(&load.base)?.parameter_count()
-        * device::dtype(load.dtype).size_in_bytes() as u64;
+    let config = read_config(&load.base)?;
+    let weight_bytes = device::dtype(load.dtype).size_in_bytes() as u64;
+    let need = match load.quantization.or(config.stored_quantization()) {
+        Some(quantization) => quantization.base_bytes(&config, weight_bytes),
+        None => config.parameter_count() * weight_bytes,
+    };
     match memory::free_bytes() {
         Some(free) if free < need => {
             let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);

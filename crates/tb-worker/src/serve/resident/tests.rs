@@ -3,15 +3,16 @@
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use tb_core::quantization::{self, FourBitType, Quantization, Scales};
 use tb_core::recipe::Dtype;
 use tb_data::sample::write_bundled;
-use tb_nn::decoder::Batch;
+use tb_nn::decoder::{AdapterUse, Batch};
 use tb_nn::{LoraConfig, LoraInit, TargetModules};
 
 use super::*;
 
 fn load(dir: &Path) -> Load {
-    Load { device: "cpu".into(), base: write_bundled(dir).unwrap().base, dtype: Dtype::Auto }
+    Load { device: "cpu".into(), base: write_bundled(dir).unwrap().base, dtype: Dtype::Auto, quantization: None }
 }
 
 fn resident(load: &Load) -> Resident {
@@ -103,6 +104,25 @@ fn the_adapter_used_longest_ago_leaves_first() {
     assert_eq!(resident.adapters.len(), KEPT_ADAPTERS);
     assert!(Arc::ptr_eq(&first, &resident.adapter(&folder(0)).unwrap()), "it was used since the second one");
     assert!(resident.adapters.iter().all(|held| held.file.folder != folder(1)));
+}
+
+#[test]
+fn an_adapter_answers_on_the_base_that_it_was_trained_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = load(dir.path());
+    let nf4 = Quantization::FourBit { kind: FourBitType::Nf4, scales: Scales::Double, compute: Dtype::F32 };
+    let four_bit = Load { quantization: Some(nf4), ..plain.clone() };
+    let folder = dir.path().join("adapter");
+    write_adapter(&plain, &folder, 1);
+    std::fs::write(folder.join(quantization::FILE), nf4.to_json(Dtype::F32).to_string()).unwrap();
+    let failure = resident(&plain).adapter(&folder).err().unwrap();
+    assert!(failure.0.code == ErrorCode::Conflict && failure.0.message.contains("in another form"), "{failure}");
+    let mut resident = resident(&four_bit);
+    let held = resident.adapter(&folder).unwrap();
+    let mut decoder = Decoder::load_as(&plain.base, DType::F32, Some(nf4), &Device::Cpu).unwrap();
+    assert_eq!(logits(resident.decoder(None)), logits(&decoder));
+    decoder.load_adapter(&folder, AdapterUse::Frozen).unwrap();
+    assert_eq!(logits(resident.decoder(Some(&held))), logits(&decoder));
 }
 
 #[test]
