@@ -8,6 +8,7 @@ mod answering;
 mod broken_files;
 mod golden;
 mod gradients;
+mod packed;
 mod parity;
 mod pretrain;
 mod training;
