@@ -80,7 +80,14 @@ impl Hub {
             body.len()
         );
         let half = if holds_back && !self.open.load(Ordering::SeqCst) { body.len() / 2 } else { body.len() };
-        let sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body[..half]));
+        let mut sent = stream.write_all(head.as_bytes());
+        for piece in body[..half].chunks(half.div_ceil(4).max(1)) {
+            sent = sent.and_then(|()| stream.write_all(piece));
+            if half < body.len() {
+                // Slow enough to be told in steps.
+                thread::sleep(Duration::from_millis(250));
+            }
+        }
         while sent.is_ok() && half < body.len() && !self.open.load(Ordering::SeqCst) {
             thread::sleep(Duration::from_millis(10));
         }
