@@ -274,7 +274,7 @@ fn wrong_bytes_are_noticed_and_deleted() {
     let (hub, cache) = (Hub::start(None), tempfile::tempdir().unwrap());
     hub.set(Mood::Wrong);
     let error = get(&hub, cache.path()).unwrap_err();
-    assert!(matches!(error, Error::HubDamaged { .. }) && error.to_string().contains("config.json"), "{error}");
+    assert!(matches!(error, Error::HubDamaged { .. }) && error.to_string().contains("README.md"), "{error}");
     hub.set(Mood::Fine);
     let folder = get(&hub, cache.path()).unwrap();
     assert_eq!(fs::read(folder.join("config.json")).unwrap(), hub.files["config.json"]);
