@@ -7,6 +7,7 @@ mod floors;
 mod generate;
 mod run;
 mod setup;
+mod soak;
 
 use std::{env, path::PathBuf, process::ExitCode};
 
@@ -20,6 +21,8 @@ usage: cargo xtask <task>
   gen [--check]   write (or compare) the generated TypeScript and CSS of ui/
   floors          compare the crates' dependencies with the design's floors
   bench lora      time one LoRA step [--peer PYTHON SCRIPT] in turn with PEFT's
+  bench memory    peak memory of a LoRA step on three shapes [PYTHON [SHAPE]], against PEFT's
+  soak kills N    kill training workers N times at random; nothing may be lost or differ
   base [DIR]      make the sample's data, tokenizer and base model again from the seed";
 
 fn main() -> ExitCode {
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         }),
         "floors" => floors::floors(),
         "bench" => bench::bench(rest),
+        "soak" => soak::soak(rest),
         "base" => run::make_base(rest),
         _ => {
             eprintln!("{USAGE}");
