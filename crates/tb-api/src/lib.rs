@@ -10,6 +10,7 @@ mod doctor;
 mod estimate;
 pub mod evaluation;
 mod found;
+pub mod home;
 mod hub;
 mod jobs;
 mod models;
