@@ -10,7 +10,7 @@ use candle_core::Var;
 use tb_core::ErrorCode;
 use tb_core::recipe::{Hyperparameters, SchedulerType};
 use tb_core::run_folder::{
-    Best, Control, EvalPoint, Incident, IncidentKind, Level, Outcome, RunEventBody, StepPoint, Want,
+    Best, Control, EvalPoint, Incident, IncidentKind, Level, MicroBatches, Outcome, RunEventBody, StepPoint, Want,
 };
 use tb_nn::decoder::{Batch, Pass};
 use tb_nn::optim::adamw::{AdamW, AdamWConfig};
@@ -156,6 +156,10 @@ impl<'a> TrainLoop<'a> {
     /// The line cannot be written.
     pub fn step_down(&mut self, step: u64, rows: u32, why: &str) -> Result<()> {
         let batch = self.ladder.take(step, rows);
+        self.report(step, batch, why)
+    }
+
+    fn report(&mut self, step: u64, batch: MicroBatches, why: &str) -> Result<()> {
         let message = format!(
             "{why} Each step is now computed in {} micro-batches of {} rows: the batch and its loss stay the same.",
             batch.gradient_accumulation_steps, batch.per_device_train_batch_size
@@ -168,14 +172,13 @@ impl<'a> TrainLoop<'a> {
         if failure.0.code != ErrorCode::OutOfMemory {
             return Err(failure);
         }
-        let rows = self.ladder.rows_at(step);
-        if rows <= 1 {
+        let Some(batch) = self.ladder.halve(step) else {
             let message = format!("memory ran out {what}, with one row computed at a time.");
             return Err(Failure::new(ErrorCode::OutOfMemory, message).hint(
                 "Switch on gradient_checkpointing, or choose a shorter max_length or dtype bfloat16, and start again.",
             ));
-        }
-        self.step_down(step, rows / 2, &format!("Memory ran out {what}."))
+        };
+        self.report(step, batch, &format!("Memory ran out {what}."))
     }
 
     /// Steps until the end, a pause, a stop, or a fault.

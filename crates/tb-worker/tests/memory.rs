@@ -156,18 +156,15 @@ fn measured(place: &Path, name: &str, base: &Path, train: &Path, eval: Option<&P
     done.unwrap().metrics["peak_memory_bytes"].as_f64().unwrap() as u64
 }
 
-/// What a worker says of a run, with no more memory than `limit` if there is one.
-fn run(
-    place: &Path,
-    name: &str,
-    (base, train, eval): (&Path, &Path, Option<&Path>),
-    h: &Hyperparameters,
-    limit: Option<u64>,
-) -> Vec<RunEvent> {
+/// The model, the rows to learn and the rows held out.
+type Files<'a> = (&'a Path, &'a Path, Option<&'a Path>);
+
+/// The folder of a run.
+fn prepared(place: &Path, name: &str, (base, train, eval): Files<'_>, h: &Hyperparameters) -> PathBuf {
     let data = |path: &Path| DataSource { path: path.to_owned(), mapping: None };
     let spec = RunSpec {
         schema: SCHEMA,
-        run_id: name.to_owned(),
+        run_id: "measured".to_owned(),
         device: "cpu".to_owned(),
         task: Task::Train(Box::new(TrainTask {
             method: Method::Sft,
@@ -179,6 +176,12 @@ fn run(
     };
     let run = place.join(name);
     RunFolder::create(&run, &spec).unwrap();
+    run
+}
+
+/// What a worker says of a run, with no more memory than `limit` if there is one.
+fn run(place: &Path, name: &str, files: Files<'_>, h: &Hyperparameters, limit: Option<u64>) -> Vec<RunEvent> {
+    let run = prepared(place, name, files, h);
     let mut command = Command::new(env!("CARGO_BIN_EXE_tonebridge-worker"));
     if let Some(bytes) = limit {
         command.env("TONEBRIDGE_MEMORY_LIMIT", bytes.to_string());
@@ -208,7 +211,7 @@ fn peak_memory_is_as_estimated() {
         lora_r: 16,
         lora_dropout: 0.0,
         target_modules: recipe::TargetModules::Pattern("all-linear".into()),
-        max_steps: 3,
+        max_steps: 2,
         per_device_train_batch_size: 8,
         max_length: 512,
         shuffle: false,
@@ -217,6 +220,9 @@ fn peak_memory_is_as_estimated() {
     };
     let attention = recipe::TargetModules::Suffixes(vec!["q_proj".into(), "v_proj".into()]);
     let cases: [(&str, &PathBuf, &PathBuf, Option<&PathBuf>, Hyperparameters); 14] = [
+        ("vocabulary", &large, &short, None, common.clone()),
+        ("many rows", &bundled.base, &many, None, Hyperparameters { per_device_train_batch_size: 2, ..common.clone() }),
+        ("small", &bundled.base, &short, None, Hyperparameters { per_device_train_batch_size: 1, ..common.clone() }),
         (
             "sample",
             &bundled.base,
@@ -226,7 +232,7 @@ fn peak_memory_is_as_estimated() {
                 per_device_train_batch_size: 12,
                 max_length: 160,
                 group_by_length: true,
-                eval_steps: 3,
+                eval_steps: 2,
                 ..common.clone()
             },
         ),
@@ -276,9 +282,6 @@ fn peak_memory_is_as_estimated() {
             Some(&long),
             Hyperparameters { per_device_train_batch_size: 2, per_device_eval_batch_size: 32, ..common.clone() },
         ),
-        ("vocabulary", &large, &short, None, common.clone()),
-        ("many rows", &bundled.base, &many, None, Hyperparameters { per_device_train_batch_size: 2, ..common.clone() }),
-        ("small", &bundled.base, &short, None, Hyperparameters { per_device_train_batch_size: 1, ..common }),
     ];
     let mut worst = 0.0_f64;
     let mut table = String::new();
@@ -290,7 +293,7 @@ fn peak_memory_is_as_estimated() {
         worst = worst.max(off.abs());
         let parts: Vec<String> =
             found.parts.iter().map(|p| format!("{} {:.1}", p.name, p.bytes as f64 / mib)).collect();
-        table += &format!(
+        let line = format!(
             "{name:19} measured {:7.1} MiB, estimated {:7.1} ({:+.1} %) at {}: {}\n",
             peak as f64 / mib,
             total as f64 / mib,
@@ -298,8 +301,9 @@ fn peak_memory_is_as_estimated() {
             found.phase,
             parts.join(", ")
         );
+        eprint!("{line}");
+        table += &line;
     }
-    eprintln!("{table}");
     assert!(worst <= TOLERANCE, "\n{table}");
 }
 
@@ -311,10 +315,10 @@ fn an_evaluation_takes_no_more_than_the_training_around_it() {
     let base = place.join("base");
     write_base(&base, &bundled.base, 256, 6);
     let rows = place.join("rows.jsonl");
-    write_rows(&rows, 64, 200);
+    write_rows(&rows, 32, 100);
     let h = Hyperparameters {
         target_modules: recipe::TargetModules::Pattern("all-linear".into()),
-        max_steps: 3,
+        max_steps: 2,
         per_device_train_batch_size: 4,
         per_device_eval_batch_size: 64,
         gradient_checkpointing: true,
@@ -326,7 +330,7 @@ fn an_evaluation_takes_no_more_than_the_training_around_it() {
         let h = Hyperparameters { packing, max_length: 512, ..h.clone() };
         let alone = if packing { measured(place, "packed-alone", &base, &rows, None, &h) } else { alone };
         let with = measured(place, &format!("with-{packing}"), &base, &rows, Some(&rows), &h);
-        // Besides the held-out tokens themselves (64 rows of some 200) there is nothing more; a page's worth of noise.
+        // Besides the held-out tokens themselves (32 rows of some 100) there is nothing more; a page's worth of noise.
         assert!(with as f64 <= 1.03 * alone as f64, "packing {packing}: {with} with, {alone} without an evaluation");
     }
 }
@@ -350,15 +354,15 @@ fn a_run_under_a_limit_goes_on_in_smaller_micro_batches_with_the_same_loss() {
     let place = dir.path();
     let bundled = sample::write_bundled(&place.join("sample")).unwrap();
     let base = place.join("base");
-    write_base(&base, &bundled.base, 256, 6);
+    write_base(&base, &bundled.base, 256, 4);
     let rows = place.join("rows.jsonl");
-    write_rows(&rows, 48, 300);
+    write_rows(&rows, 16, 150);
     let h = Hyperparameters {
         target_modules: recipe::TargetModules::Pattern("all-linear".into()),
         lora_dropout: 0.1,
-        max_steps: 6,
+        max_steps: 2,
         per_device_train_batch_size: 8,
-        save_steps: 2,
+        save_steps: 1,
         gradient_checkpointing: false,
         eval_samples: 0,
         ..Hyperparameters::default()
@@ -369,22 +373,30 @@ fn a_run_under_a_limit_goes_on_in_smaller_micro_batches_with_the_same_loss() {
     let whole = peak(&roomy);
     let one = peak(&run(place, "one", files, &Hyperparameters { per_device_train_batch_size: 1, ..h.clone() }, None));
     assert!(one * 2 < whole, "the limit below would say nothing: {one} {whole}");
-    // Far too little, which is seen before the first step; and hardly too little, which only the step itself shows.
-    for (share, before) in [(45, true), (92, false)] {
-        let limit = one + (whole - one) * share / 100;
-        let tight = run(place, &format!("tight-{share}"), files, &h, Some(limit));
+    let limit = one + (whole - one) * 45 / 100;
+    // Seen before the first step; and, in a run that goes on from its first step, only by the step itself.
+    for (name, words) in [("fresh", "would need about"), ("resumed", "Memory ran out in step 2.")] {
+        let folder = prepared(place, name, files, &h);
+        let fresh = name == "fresh";
+        if !fresh {
+            std::fs::create_dir_all(folder.join("checkpoints")).unwrap();
+            let first = "checkpoints/step-000001";
+            std::fs::rename(place.join("roomy").join(first), folder.join(first)).unwrap();
+        }
+        let tight = run(place, name, files, &h, Some(limit));
         let taken = rungs(&tight);
         eprintln!("whole {whole}, one row {one}, limit {limit}: {taken:?}, peak {}", peak(&tight));
-        let batch = taken.last().expect("a step ran out of memory").1;
+        let batch = taken.last().expect("memory ran out").1;
         assert_eq!(batch.per_device_train_batch_size * batch.gradient_accumulation_steps, 8);
-        let words = if before { "would need about" } else { "Memory ran out in step 1." };
         assert!(messages(&tight).iter().any(|m| m.contains(words)), "{:?}", messages(&tight));
-        assert!(peak(&tight) <= limit * 102 / 100, "{} of {limit}", peak(&tight));
+        // The limit is one of memory of its own; the peak counts the mapped files of program and weights as well.
+        assert!(peak(&tight) <= limit + (16 << 20), "{} of {limit}", peak(&tight));
         let (a, b) = (steps(&roomy), steps(&tight));
-        assert_eq!((a.len(), b.len()), (6, 6));
+        let a = if fresh { a } else { a[1..].to_vec() };
+        assert_eq!(a.len(), b.len());
         for (a, b) in a.iter().zip(&b) {
             assert!((a.loss - b.loss).abs() <= 1e-5 * a.loss, "step {}: {} {}", a.step, a.loss, b.loss);
-            assert_eq!(a.tokens, b.tokens);
+            assert_eq!((a.step, a.tokens), (b.step, b.tokens));
         }
     }
 }

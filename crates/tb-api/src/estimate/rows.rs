@@ -107,11 +107,16 @@ fn cut(all: &[RowLength], h: &Hyperparameters) -> SplitFigures {
     let mut rows: Vec<(u32, u32)> = usable.iter().map(|row| (row.tokens, row.supervised)).collect();
     if h.packing {
         let lengths: Vec<u32> = usable.iter().map(|row| row.tokens).collect();
-        let sum = |pack: &Vec<u32>| {
-            let members = pack.iter().map(|at| rows[*at as usize]);
-            members.fold((0, 0), |sum: (u32, u32), row| (sum.0 + row.0, sum.1 + row.1))
-        };
-        rows = best_fit_decreasing(&lengths, max_length).iter().map(sum).collect();
+        let packs: Vec<(u32, u32)> = best_fit_decreasing(&lengths, max_length)
+            .iter()
+            .map(|pack| {
+                pack.iter().fold((0, 0), |(tokens, supervised), at| {
+                    let row = rows[*at as usize];
+                    (tokens + row.0, supervised + row.1)
+                })
+            })
+            .collect();
+        rows = packs;
         rows.sort_unstable_by_key(|row| std::cmp::Reverse(*row));
     }
     figures.batch_rows = rows.len() as u64;

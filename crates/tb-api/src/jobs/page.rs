@@ -72,8 +72,8 @@ pub struct TimelineEntry {
     pub step: Option<u64>,
     /// How much it matters.
     pub level: TimelineLevel,
-    /// What, for programs: `queued`, `started`, `resumed`, `plan`, `certificate`, `problems`, `note`, `out_of_memory`, `not_finite`, `evaluated`, `checkpoint`,
-    /// `asked`, `paused`, `trouble`, `interrupted`, `stopped`, `early_stopped`, `completed` or `failed`.
+    /// What, for programs: `queued`, `started`, `resumed`, `plan`, `certificate`, `problems`, `note`, `out_of_memory`, `not_finite`,
+    /// `evaluated`, `checkpoint`, `asked`, `paused`, `trouble`, `interrupted`, `stopped`, `early_stopped`, `completed` or `failed`.
     pub code: String,
     /// What, in words.
     pub message: String,

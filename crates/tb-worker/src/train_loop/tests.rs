@@ -127,14 +127,10 @@ fn when_memory_runs_out_the_step_is_done_again_in_smaller_pieces() {
     let tight = Watched { inner: recipe(&place.base(), &h), look: no_room_for(2, 5) };
     run(&mut session, &tight, &h).unwrap();
     agree(&whole, &points(&session));
-    let rungs: Vec<(u64, IncidentKind, Option<tb_core::run_folder::MicroBatches>)> =
+    let rungs: Vec<(u64, IncidentKind, Option<MicroBatches>)> =
         session_incidents(&session).into_iter().map(|i| (i.step, i.kind, i.batch)).collect();
-    let batch = |rows, steps| {
-        Some(tb_core::run_folder::MicroBatches {
-            per_device_train_batch_size: rows,
-            gradient_accumulation_steps: steps,
-        })
-    };
+    let batch =
+        |rows, steps| Some(MicroBatches { per_device_train_batch_size: rows, gradient_accumulation_steps: steps });
     let out = IncidentKind::OutOfMemory;
     assert_eq!(rungs, [(5, out, batch(4, 2)), (5, out, batch(2, 4))]);
 

@@ -82,6 +82,8 @@ pub fn settings() -> Hyperparameters {
         eval_steps: 30,
         load_best_model_at_end: true,
         gradient_checkpointing: false,
+        // Two threads would spend their time on waiting for each other.
+        num_threads: 1,
         ..Hyperparameters::default()
     }
 }
