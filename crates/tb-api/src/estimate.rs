@@ -221,7 +221,7 @@ pub(crate) async fn job(ctx: &Ctx, form: StartJob) -> Result<JobEstimate, ApiErr
         trainable = adapter.parameters;
     }
     let rows = figures.cut(h);
-    let total_steps = h.total_steps(rows.train.rows as usize);
+    let total_steps = h.total_steps(rows.train.batch_rows as usize);
     let memory = memory(&base, h, &figures, &place)?;
     let time = past.estimate(h, tokens(h, &rows, total_steps));
     let checks = checks::all(&checks::Seen {
@@ -255,7 +255,7 @@ pub(crate) async fn job(ctx: &Ctx, form: StartJob) -> Result<JobEstimate, ApiErr
 
 /// Tokens of the whole run.
 fn tokens(h: &Hyperparameters, rows: &rows::CutFigures, total_steps: u64) -> f64 {
-    let per_step = rows.train.tokens as f64 / h.steps_per_epoch(rows.train.rows as usize).max(1) as f64;
+    let per_step = rows.train.tokens as f64 / h.steps_per_epoch(rows.train.batch_rows as usize).max(1) as f64;
     per_step * total_steps as f64
 }
 
