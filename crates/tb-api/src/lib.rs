@@ -13,6 +13,7 @@ mod found;
 pub mod home;
 mod hub;
 mod jobs;
+mod limits;
 mod models;
 mod on_done;
 pub mod oneshot;
@@ -26,7 +27,12 @@ pub mod streams;
 mod training;
 
 pub use access::Actor;
-pub use bases::{BaseModel, BaseSource, InspectBase};
+pub use bases::{
+    BaseModel, BaseModule, BaseSource, HubPlace, InspectBase,
+    keep::BaseRemoved,
+    problems::{BaseProblem, BaseProblems, UnfinishedDownload},
+    template::BaseTemplate,
+};
 pub use ctx::{Ctx, open};
 pub use datasets::{
     ImportData, PreviewData, TokensOf,
@@ -37,12 +43,13 @@ pub use datasets::{
 pub use doctor::{Check, CheckState, DoctorReport};
 pub use estimate::JobEstimate;
 pub use evaluation::StartEval;
-pub use hub::{DownloadModel, DownloadedModel};
+pub use hub::{DownloadItem, DownloadModel, DownloadedModel, OfferedFile};
 pub use jobs::{
     ById, EventsAfter, JobCurves, ListJobs, MetricsOf, MoveJob,
     log::{LogOf, LogPiece},
     page::JobPage,
 };
+pub use limits::{FieldLimit, FormLimits, Limit};
 pub use models::{ListModels, ModelPage};
 pub use playground::{GenerateArgs, GenerateItem, Side};
 pub use reports::{ChartFiles, WriteChart};

@@ -14,6 +14,7 @@ pub mod footprint;
 pub mod ids;
 pub mod job;
 pub mod model;
+pub mod packing;
 pub mod preference;
 pub mod quantization;
 pub mod random;

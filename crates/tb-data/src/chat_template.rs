@@ -36,6 +36,7 @@ const NAME: &str = "chat_template";
 /// A compiled chat template.
 pub struct ChatTemplate {
     env: Environment<'static>,
+    source: String,
     origin: String,
     special_tokens: Map<String, Value>,
     marks: Marks,
@@ -93,6 +94,7 @@ impl ChatTemplate {
         if source.len() > MAX_TEMPLATE_BYTES {
             return Err(bad(format!("it is longer than {MAX_TEMPLATE_BYTES} bytes")));
         }
+        let written = source.to_owned();
         let (source, marks) = generation_to_filter(source);
         let mut env = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
@@ -109,7 +111,13 @@ impl ChatTemplate {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, format!("the template refuses: {message}")))
         });
         no_panic(|| env.add_template_owned(NAME, source)).map_err(bad)?.map_err(|e| bad(words(&e)))?;
-        Ok(Self { env, origin: origin.to_owned(), special_tokens, marks })
+        Ok(Self { env, source: written, origin: origin.to_owned(), special_tokens, marks })
+    }
+
+    /// The template as it was written.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
     }
 
     /// Whether it marks what the assistant says.

@@ -10,6 +10,7 @@ pub mod generate;
 pub mod lora;
 pub mod ops;
 pub mod optim;
+pub mod pressure;
 pub mod quant;
 pub mod random;
 pub mod threads;

@@ -166,6 +166,12 @@ impl TextTokenizer {
         self.template.is_some()
     }
 
+    /// The chat template as it was written, if there is one.
+    #[must_use]
+    pub fn chat_template_source(&self) -> Option<&str> {
+        self.template.as_ref().map(ChatTemplate::source)
+    }
+
     /// Renders a conversation.
     ///
     /// # Errors
