@@ -11,6 +11,7 @@ pub mod event;
 pub mod experiment;
 pub mod feedback;
 pub mod footprint;
+pub mod gguf;
 pub mod ids;
 pub mod job;
 pub mod model;
