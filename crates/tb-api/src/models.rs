@@ -15,7 +15,10 @@ use tb_core::{
 use tb_db::{Page, evaluations::EvaluationFilter, models::ModelFilter};
 use ts_rs::TS;
 
-use crate::{ById, Ctx, found, reports, training::folder};
+use crate::{
+    ById, Ctx, found, reports,
+    training::{base_model, folder},
+};
 
 /// Arguments of `model_list`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, TS)]
@@ -89,7 +92,7 @@ pub(crate) async fn source(
         (Some(id), None, None) => {
             let model = found::model(ctx.db(), id).await?;
             let source = ModelSource {
-                base: folder(Path::new(&model.base_model), "config.json")?,
+                base: base_model(Path::new(&model.base_model))?,
                 adapter: Some(folder(Path::new(&model.path), "adapter_config.json")?),
             };
             Ok((source, format!("{} v{}", model.name, model.version)))
@@ -98,7 +101,7 @@ pub(crate) async fn source(
             let adapter = adapter.map(|a| folder(a, "adapter_config.json")).transpose()?;
             let shown = adapter.as_deref().unwrap_or(base);
             let name = shown.file_name().map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned());
-            Ok((ModelSource { base: folder(base, "config.json")?, adapter }, name))
+            Ok((ModelSource { base: base_model(base)?, adapter }, name))
         }
         (Some(_), _, _) | (None, None, _) => Err(ApiError::new(
             ErrorCode::InvalidArgument,

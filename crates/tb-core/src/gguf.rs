@@ -1,10 +1,11 @@
 //! The head of a GGUF file, llama.cpp's model format: metadata, and the name, shape, number type and place of each tensor.
 //!
 //! Everything is checked before anything is allocated, so that a hostile file costs a few kilobytes and an error. What the metadata say
-//! of a model is in `gguf/config.rs`, what its tensors are called in `gguf/names.rs`; values of tensors are tb-nn's, tokenizers tb-data's.
+//! of a model is in `gguf/config.rs` (and back in `gguf/metadata.rs`), what its tensors are called in `gguf/names.rs`; values of tensors are tb-nn's, tokenizers tb-data's.
 //! Layout: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 pub mod config;
+pub mod metadata;
 pub mod names;
 mod write;
 
@@ -529,7 +530,10 @@ impl<R: Read> Source<R> {
         let code = self.u32()?;
         let Some(kind) = TensorType::from_code(code) else {
             let known: Vec<&str> = TensorType::ALL.iter().map(|t| t.name()).collect();
-            return bad(format!("tensor `{name}` is of type {code}, which is not supported: only {}", known.join(", ")));
+            return bad(format!(
+                "tensor `{name}` is of type {code}, which is not supported: only {}",
+                known.join(", ")
+            ));
         };
         let block = kind.block_values();
         if !shape[0].is_multiple_of(block) {

@@ -171,13 +171,28 @@ impl io::Write for Limited {
 
 /// Writes `{% generation %}` blocks as filter blocks.
 fn generation_to_filter(source: &str) -> (String, Marks) {
-    let tag = regex::Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").expect("the expression is a valid one");
+    let tag = generation_tag();
     let marks = if tag.is_match(source) { Marks::Generation } else { Marks::None };
     let written = tag.replace_all(source, |found: &regex::Captures<'_>| {
         let word = if found.get(2).is_some() { "endfilter" } else { "filter generation" };
         format!("{{%{} {word} {}%}}", &found[1], &found[3])
     });
     (written.into_owned(), marks)
+}
+
+/// The same template without `{% generation %}` blocks, which other programs do not know: blocks that are always taken in their
+/// place, so that the whitespace around them is treated alike.
+#[must_use]
+pub fn without_generation_tags(source: &str) -> String {
+    let written = generation_tag().replace_all(source, |found: &regex::Captures<'_>| {
+        let word = if found.get(2).is_some() { "endif" } else { "if true" };
+        format!("{{%{} {word} {}%}}", &found[1], &found[3])
+    });
+    written.into_owned()
+}
+
+fn generation_tag() -> regex::Regex {
+    regex::Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").expect("the expression is a valid one")
 }
 
 /// Takes the marks out and gives the spans they enclosed.

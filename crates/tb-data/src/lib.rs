@@ -5,6 +5,7 @@ pub mod dedup;
 pub mod error;
 pub mod files;
 pub mod frozen;
+pub mod gguf;
 mod guard;
 #[cfg(feature = "hub")]
 pub mod hub;

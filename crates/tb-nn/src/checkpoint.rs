@@ -82,7 +82,8 @@ pub(crate) fn read_problem(e: &std::io::Error) -> String {
     }
 }
 
-fn replace_file(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>) -> Result<()> {
+/// Writes a file beside its place, syncs it and renames it over `path`.
+pub(crate) fn replace_file(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>) -> Result<()> {
     let failed = |e: std::io::Error| Error::file(path, format!("cannot be written: {e}"));
     let dir = match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,

@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod decoder;
 pub mod error;
 pub mod generate;
+mod gguf;
 pub mod lora;
 pub mod ops;
 pub mod optim;

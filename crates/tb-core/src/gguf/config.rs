@@ -5,7 +5,7 @@ use std::io::{Read, Seek};
 use serde_json::{Map, Value as Json, json};
 
 use super::names::Arch;
-use super::{GgufError, Header, Result, bad, decimal};
+use super::{GgufError, Header, Result, Value, bad, decimal};
 
 /// Frequencies of a rotary embedding count as equal within this, relative: they went through f32 twice.
 const SAME_FREQUENCY: f64 = 1e-5;
@@ -45,6 +45,10 @@ pub fn config_json(header: &Header, file: &mut (impl Read + Seek)) -> Result<Jso
     if fields.count("attention.value_length")?.is_some_and(|d| d != head_dim) {
         return bad("its keys and values differ in size, which is not supported");
     }
+    let layers = fields.needed("block_count")?;
+    if layers > header.tensors.len() {
+        return bad(format!("its key `{}` is {layers}, more than it has tensors", fields.key("block_count")));
+    }
     let rotated = fields.count("rope.dimension_count")?.unwrap_or(head_dim);
     let Some(embedding) = header.tensors.get("token_embd.weight").filter(|t| t.shape.len() == 2) else {
         return bad("tensor `token_embd.weight` is missing");
@@ -58,7 +62,7 @@ pub fn config_json(header: &Header, file: &mut (impl Read + Seek)) -> Result<Jso
     put("vocab_size", json!(embedding.shape[0]));
     put("hidden_size", json!(hidden));
     put("intermediate_size", json!(fields.needed("feed_forward_length")?));
-    put("num_hidden_layers", json!(fields.needed("block_count")?));
+    put("num_hidden_layers", json!(layers));
     put("num_attention_heads", json!(heads));
     put("num_key_value_heads", json!(fields.count("attention.head_count_kv")?.unwrap_or(heads)));
     put("head_dim", json!(head_dim));
@@ -83,20 +87,20 @@ pub fn config_json(header: &Header, file: &mut (impl Read + Seek)) -> Result<Jso
         Arch::Qwen2 | Arch::Phi3 => put("hidden_act", json!("silu")),
         Arch::Gemma2 | Arch::Gemma3 => {
             put("hidden_activation", json!("gelu_pytorch_tanh"));
-            let layers = fields.needed("block_count")?;
-            // llama.cpp knows the 27B models by their depth; their queries are scaled by the width instead of the head's size.
-            let large = layers == if arch == Arch::Gemma2 { 46 } else { 62 };
-            put("query_pre_attn_scalar", json!(if large { hidden / heads } else { head_dim }));
+            put("query_pre_attn_scalar", json!(gemma_query_scale(arch, layers, hidden, heads, head_dim)));
             put("attn_logit_softcapping", json!(fields.number("attn_logit_softcapping")?));
             put("final_logit_softcapping", json!(fields.number("final_logit_softcapping")?));
         }
     }
     let window = fields.count("attention.sliding_window")?.filter(|n| *n > 0);
     match arch {
-        Arch::Gemma2 => put("sliding_window", json!(window.unwrap_or(4096))),
+        Arch::Gemma2 => {
+            put("sliding_window", json!(window.unwrap_or(4096)));
+            put("layer_types", layer_types(&fields, layers, 2)?);
+        }
         Arch::Gemma3 => {
             put("sliding_window", json!(window));
-            put("sliding_window_pattern", json!(if window.is_some() { 6 } else { 1 }));
+            put("layer_types", layer_types(&fields, layers, if window.is_some() { 6 } else { 1 })?);
             put("rope_local_base_freq", json!(fields.number("rope.freq_base_swa")?.unwrap_or(10_000.0)));
         }
         // llama.cpp attends to everything in these families, whatever the key says.
@@ -120,6 +124,29 @@ pub fn config_json(header: &Header, file: &mut (impl Read + Seek)) -> Result<Jso
         },
     );
     Ok(Json::Object(out))
+}
+
+/// The number under whose root Gemma's attention divides. llama.cpp knows the 27B models by their depth: there it is the width per
+/// head, elsewhere the head's size.
+#[must_use]
+pub fn gemma_query_scale(arch: Arch, layers: usize, hidden: usize, heads: usize, head_dim: usize) -> usize {
+    let large = layers == if arch == Arch::Gemma2 { 46 } else { 62 };
+    if large { hidden / heads.max(1) } else { head_dim }
+}
+
+/// Which layers see a window only: all but every `every`-th, unless the file says otherwise.
+fn layer_types(fields: &Fields<'_>, layers: usize, every: usize) -> Result<Json> {
+    let key = fields.key("attention.sliding_window_pattern");
+    let local: Vec<bool> = match fields.header.metadata.get(&key) {
+        Some(Value::Bools(local)) if local.len() == layers => local.clone(),
+        Some(Value::Bools(_)) => return bad(format!("its key `{key}` does not fit its {layers} layers")),
+        Some(_) | None => {
+            let every = fields.header.count(&key)?.unwrap_or(every).max(1);
+            (0..layers).map(|layer| (layer + 1) % every != 0).collect()
+        }
+    };
+    let name = |local: &bool| if *local { "sliding_attention" } else { "full_attention" };
+    Ok(json!(local.iter().map(name).collect::<Vec<_>>()))
 }
 
 struct Fields<'a> {

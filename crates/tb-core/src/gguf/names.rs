@@ -41,16 +41,8 @@ const BLOCK: &str = "model.layers.";
 
 impl Arch {
     /// Every family.
-    pub const ALL: [Self; 8] = [
-        Self::Llama,
-        Self::Qwen2,
-        Self::Qwen3,
-        Self::Gemma2,
-        Self::Gemma3,
-        Self::Phi3,
-        Self::SmolLm3,
-        Self::Olmo2,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Llama, Self::Qwen2, Self::Qwen3, Self::Gemma2, Self::Gemma3, Self::Phi3, Self::SmolLm3, Self::Olmo2];
 
     /// llama.cpp's name, with which the keys of its metadata begin.
     #[must_use]
@@ -72,13 +64,9 @@ impl Arch {
     pub const fn model_type(self) -> &'static str {
         match self {
             Self::Gemma3 => "gemma3_text",
-            Self::Llama
-            | Self::Qwen2
-            | Self::Qwen3
-            | Self::Gemma2
-            | Self::Phi3
-            | Self::SmolLm3
-            | Self::Olmo2 => self.name(),
+            Self::Llama | Self::Qwen2 | Self::Qwen3 | Self::Gemma2 | Self::Phi3 | Self::SmolLm3 | Self::Olmo2 => {
+                self.name()
+            }
         }
     }
 
@@ -143,19 +131,21 @@ impl Arch {
                 (Stored::Same, Stored::Same)
             }
         };
-        let mut parts = vec![("self_attn.o_proj", "attn_output", Stored::Same), ("mlp.down_proj", "ffn_down", Stored::Same)];
+        let mut parts =
+            vec![("self_attn.o_proj", "attn_output", Stored::Same), ("mlp.down_proj", "ffn_down", Stored::Same)];
         parts.extend(match self {
-            Self::Phi3 => vec![
-                ("self_attn.qkv_proj", "attn_qkv", Stored::Same),
-                ("mlp.gate_up_proj", "ffn_up", Stored::Same),
-            ],
-            Self::Llama | Self::SmolLm3 | Self::Qwen2 | Self::Qwen3 | Self::Gemma2 | Self::Gemma3 | Self::Olmo2 => vec![
-                ("self_attn.q_proj", "attn_q", queries),
-                ("self_attn.k_proj", "attn_k", keys),
-                ("self_attn.v_proj", "attn_v", Stored::Same),
-                ("mlp.gate_proj", "ffn_gate", Stored::Same),
-                ("mlp.up_proj", "ffn_up", Stored::Same),
-            ],
+            Self::Phi3 => {
+                vec![("self_attn.qkv_proj", "attn_qkv", Stored::Same), ("mlp.gate_up_proj", "ffn_up", Stored::Same)]
+            }
+            Self::Llama | Self::SmolLm3 | Self::Qwen2 | Self::Qwen3 | Self::Gemma2 | Self::Gemma3 | Self::Olmo2 => {
+                vec![
+                    ("self_attn.q_proj", "attn_q", queries),
+                    ("self_attn.k_proj", "attn_k", keys),
+                    ("self_attn.v_proj", "attn_v", Stored::Same),
+                    ("mlp.gate_proj", "ffn_gate", Stored::Same),
+                    ("mlp.up_proj", "ffn_up", Stored::Same),
+                ]
+            }
         });
         parts.extend(match self {
             Self::Llama | Self::SmolLm3 | Self::Qwen2 | Self::Phi3 => {

@@ -189,9 +189,12 @@ fn names_go_both_ways_and_rows_are_a_permutation() {
 
 #[test]
 fn llama3_is_found_in_the_frequencies_that_a_file_holds() {
-    for (rotated, theta, factor, high, original) in
-        [(128, 5e5, 8.0, 4.0, 8192.0), (64, 5e5, 32.0, 4.0, 8192.0), (10, 500.0, 8.0, 4.0, 32.0), (64, 1e4, 3.5, 2.5, 1000.0)]
-    {
+    for (rotated, theta, factor, high, original) in [
+        (128, 5e5, 8.0, 4.0, 8192.0),
+        (64, 5e5, 32.0, 4.0, 8192.0),
+        (10, 500.0, 8.0, 4.0, 32.0),
+        (64, 1e4, 3.5, 2.5, 1000.0),
+    ] {
         let factors = llama3_factors(rotated, theta, factor, 1.0, high, original);
         let bytes: Vec<u8> = factors.iter().flat_map(|x| x.to_le_bytes()).collect();
         let mut metadata = metadata();
