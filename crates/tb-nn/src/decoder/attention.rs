@@ -4,7 +4,7 @@ use super::block::Norm;
 use super::linear::{Context, Linear};
 use super::param::Builder;
 use crate::Result;
-use crate::ops::attention::causal_attention;
+use crate::ops::attention::{Sight, causal_attention};
 use crate::ops::attention_block::{AttentionBlock, attention_block};
 use crate::ops::rope::{Positions, rope};
 use candle_core::Tensor;
@@ -90,7 +90,7 @@ impl Attention {
             cos: rotation.cos,
             sin: rotation.sin,
             positions: rotation.positions,
-            scale: self.scale(),
+            sight: self.sight(),
             lengths,
         };
         attention_block(x, &block)
@@ -105,12 +105,12 @@ impl Attention {
         ctx: Context,
     ) -> Result<Tensor> {
         let (q, k, v) = self.project(x, rotation, ctx)?;
-        self.output(&causal_attention(&q, &k, &v, self.scale(), lengths)?, ctx)
+        self.output(&causal_attention(&q, &k, &v, self.sight(), lengths)?, ctx)
     }
 
-    /// 1 / sqrt(D).
-    pub(crate) fn scale(&self) -> f32 {
-        (1.0 / (self.head_dim as f64).sqrt()) as f32
+    /// Scores divided by sqrt(D), every token up to the query's own seen.
+    pub(crate) fn sight(&self) -> Sight {
+        Sight::scaled((1.0 / (self.head_dim as f64).sqrt()) as f32)
     }
 
     pub(crate) fn linears(&self) -> [&Linear; 4] {

@@ -60,7 +60,7 @@ pub(super) fn prefill_while(
             cache.layers[layer].0.extend_from_slice(&keys[part.clone()]);
             cache.layers[layer].1.extend_from_slice(&values[part]);
         }
-        let attended = causal_attention(&q, &k, &v, block.attention.scale(), Some(&batch.lengths))?;
+        let attended = causal_attention(&q, &k, &v, block.attention.sight(), Some(&batch.lengths))?;
         x = block.feed_forward(&(&x + block.attention.output(&attended, ctx)?)?, ctx)?.detach();
     }
     for (cache, length) in caches.iter_mut().zip(&batch.lengths) {
@@ -90,7 +90,7 @@ pub(super) fn decode(decoder: &Decoder, ids: &[u32], caches: &mut [&mut RowCache
         }
         let held: Vec<CachedRow<'_>> =
             caches.iter().map(|c| CachedRow { keys: &c.layers[layer].0, values: &c.layers[layer].1 }).collect();
-        let attended = decode_attention(&q, &held, config.num_key_value_heads, block.attention.scale())?;
+        let attended = decode_attention(&q, &held, config.num_key_value_heads, block.attention.sight())?;
         x = block.feed_forward(&(&x + block.attention.output(&attended, ctx)?)?, ctx)?.detach();
     }
     for cache in caches.iter_mut() {

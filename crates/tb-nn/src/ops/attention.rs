@@ -4,13 +4,14 @@
 //! over tiles of keys and keeps only the log of each row's sum of exponentials; the backward forms the probabilities
 //! again. Heads are read from and written to the (B, T, H, D) layout through strides.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result as CandleResult, Shape, Tensor};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::ops::lanes::{dot, exp, exp_and_sum, max, vectorized};
+use crate::ops::lanes::{dot, exp, exp_and_sum, max, tanh, vectorized};
 use crate::ops::matmul::{Mat, ONE, Old, product, product_into};
 use crate::ops::slices::{SharedOut, floats, read, store, tensor};
 
@@ -29,10 +30,47 @@ pub(crate) struct Dims {
     pub(crate) size: usize,
 }
 
+/// How a query scores the keys before it, and which of them it sees.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sight {
+    /// Factor of q k'.
+    pub scale: f32,
+    /// Tokens that a query sees, itself included; every one up to itself where there is none.
+    pub window: Option<usize>,
+    /// A score s counts as cap * tanh(s / cap) (Gemma 2).
+    pub soft_cap: Option<f32>,
+}
+
+impl Sight {
+    /// Every token up to the query's own, scores without a cap.
+    #[must_use]
+    pub const fn scaled(scale: f32) -> Self {
+        Self { scale, window: None, soft_cap: None }
+    }
+
+    /// The first token that the query at this position sees.
+    pub(crate) fn first(&self, query: usize) -> usize {
+        self.window.map_or(0, |window| (query + 1).saturating_sub(window))
+    }
+
+    /// Refuses a window of nothing and a cap that is no positive number.
+    pub(crate) fn check(&self, op: &'static str) -> Result<()> {
+        if self.window == Some(0) {
+            return Err(Error::value(op, "a window must hold at least one token"));
+        }
+        match self.soft_cap {
+            Some(cap) if !(cap.is_finite() && cap > 0.0) => {
+                Err(Error::value(op, format!("the soft cap {cap} must be a positive number")))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
 /// Attention on slices; the op below and the fused block use it.
 pub(crate) struct Core {
     pub(crate) dims: Dims,
-    pub(crate) scale: f32,
+    pub(crate) sight: Sight,
     pub(crate) lengths: Option<Vec<usize>>,
 }
 
@@ -42,11 +80,11 @@ struct Attention {
     log_sums: OnceLock<Vec<f32>>,
 }
 
-/// softmax(scale q k' + causal mask) v; q (B, T, H, D), k and v (B, T, K, D) with K dividing H; the result is (B, T, H, D).
+/// softmax(cap(scale q k') + mask) v; q (B, T, H, D), k and v (B, T, K, D) with K dividing H; the result is (B, T, H, D).
 ///
-/// Query head h attends with key/value head h / (H / K). `lengths` gives the real tokens of each row: tokens from there on
+/// Query head h attends with key/value head h / (H / K). The mask is causal, and within the window of `sight`. `lengths` gives the real tokens of each row: tokens from there on
 /// are neither attended nor computed, and their result and gradients are 0.
-pub fn causal_attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f32, lengths: Option<&[usize]>) -> Result<Tensor> {
+pub fn causal_attention(q: &Tensor, k: &Tensor, v: &Tensor, sight: Sight, lengths: Option<&[usize]>) -> Result<Tensor> {
     const OP: &str = "causal_attention";
     let &[rows, tokens, heads, size] = q.dims() else {
         return Err(Error::shape(OP, "q", "(B, T, H, D)", q.dims()));
@@ -60,19 +98,28 @@ pub fn causal_attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f32, lengths:
     if v.dims() != k.dims() {
         return Err(Error::shape(OP, "v", format!("{:?}", k.dims()), v.dims()));
     }
-    let core = Core::new(Dims { rows, tokens, heads, kv_heads, size }, scale, lengths)?;
+    let core = Core::new(Dims { rows, tokens, heads, kv_heads, size }, sight, lengths)?;
     Ok(q.apply_op3(k, v, Attention { core, log_sums: OnceLock::new() })?)
 }
 
 vectorized! {
-    /// Turns scores into e^(score - top) over the first `valid` keys and 0 beyond; returns (new top, sum).
-    fn online_softmax(row: &mut [f32], valid: usize, top: f32) -> (f32, f32) {
-        let (live, dead) = row.split_at_mut(valid);
-        let seen = max(live);
-        let top = if seen > top { seen } else { top };
+    /// Turns scores into e^(score - top) over the keys that are seen and 0 elsewhere; returns (new top, sum).
+    fn online_softmax(row: &mut [f32], seen: Range<usize>, top: f32) -> (f32, f32) {
+        row[..seen.start].fill(0.0);
+        row[seen.end..].fill(0.0);
+        let live = &mut row[seen];
+        let highest = max(live);
+        let top = if highest > top { highest } else { top };
         let sum = exp_and_sum(live, top);
-        dead.fill(0.0);
         (top, sum)
+    }
+}
+
+vectorized! {
+    fn cap_scores(row: &mut [f32], cap: f32) {
+        for score in row.iter_mut() {
+            *score = cap * tanh(*score / cap);
+        }
     }
 }
 
@@ -89,38 +136,47 @@ vectorized! {
 }
 
 vectorized! {
-    /// Scores become probabilities e^(score - log_sum), and dp becomes ds = p (dp - delta) scale; 0 beyond `valid`.
-    fn score_grads(p: &mut [f32], dp: &mut [f32], valid: usize, log_sum: f32, delta: f32, scale: f32) {
-        let (live_p, dead_p) = p.split_at_mut(valid);
-        let (live_dp, dead_dp) = dp.split_at_mut(valid);
-        for (p, d) in live_p.iter_mut().zip(live_dp) {
+    /// Scores become probabilities e^(score - log_sum), and dp becomes ds = p (dp - delta) scale.
+    fn score_grads(p: &mut [f32], dp: &mut [f32], log_sum: f32, delta: f32, scale: f32) {
+        for (p, d) in p.iter_mut().zip(dp) {
             *p = exp(*p - log_sum);
             *d = *p * (*d - delta) * scale;
         }
-        dead_p.fill(0.0);
-        dead_dp.fill(0.0);
     }
 }
 
-/// Keys of the tile `first..end` that query `query` may see.
-fn visible(query: usize, first: usize, end: usize) -> usize {
-    (query + 1).clamp(first, end) - first
+vectorized! {
+    /// As [`score_grads`], through the cap: d cap tanh(s / cap) / ds = 1 - tanh(s / cap)^2.
+    fn capped_score_grads(p: &mut [f32], dp: &mut [f32], cap: f32, log_sum: f32, delta: f32, scale: f32) {
+        for (p, d) in p.iter_mut().zip(dp) {
+            let t = tanh(*p / cap);
+            *p = exp(cap * t - log_sum);
+            *d = *p * (*d - delta) * scale * (1.0 - t * t);
+        }
+    }
 }
 
 impl Core {
     /// Attention of these sizes, after checking the lengths.
-    pub(crate) fn new(dims: Dims, scale: f32, lengths: Option<&[usize]>) -> Result<Self> {
+    pub(crate) fn new(dims: Dims, sight: Sight, lengths: Option<&[usize]>) -> Result<Self> {
+        sight.check("causal_attention")?;
         if let Some(lengths) = lengths
             && (lengths.len() != dims.rows || lengths.iter().any(|l| *l > dims.tokens))
         {
             let what = format!("{} lengths of at most {} are needed, got {lengths:?}", dims.rows, dims.tokens);
             return Err(Error::value("causal_attention", what));
         }
-        Ok(Self { dims, scale, lengths: lengths.map(<[usize]>::to_vec) })
+        Ok(Self { dims, sight, lengths: lengths.map(<[usize]>::to_vec) })
     }
 
     fn length(&self, row: usize) -> usize {
         self.lengths.as_ref().map_or(self.dims.tokens, |l| l[row])
+    }
+
+    /// Keys of the tile `first..end` that a query sees, counted from `first`.
+    fn seen(&self, query: usize, first: usize, end: usize) -> Range<usize> {
+        let last = (query + 1).clamp(first, end);
+        self.sight.first(query).clamp(first, last) - first..last - first
     }
 
     /// The result (B, T, H, D) and the log-sum-exp of each row of scores (B, H, T).
@@ -144,16 +200,22 @@ impl Core {
                 let q_at = (b * tokens + first) * q_row + h * size;
                 let kv_at = |key: usize| (b * tokens + key) * k_row + h / (heads / kv_heads) * size;
                 let (mut tops, mut sums) = ([f32::NEG_INFINITY; QUERIES], [0f32; QUERIES]);
-                for key in (0..end).step_by(KEYS) {
+                let start = self.sight.first(first);
+                for key in (start..end).step_by(KEYS) {
                     let key_end = (key + KEYS).min(end);
                     let m = key_end - key;
                     let scores = &mut scores[..n * m];
                     let queries = Mat { data: &q[q_at..], row: q_row, col: 1 };
                     let keys = Mat { data: &k[kv_at(key)..], row: k_row, col: 1 }.turned();
-                    product((n, m, size), scores, Old::Drop, queries, keys, self.scale, ONE);
+                    product((n, m, size), scores, Old::Drop, queries, keys, self.sight.scale, ONE);
                     for (i, row) in scores.chunks_exact_mut(m).enumerate() {
-                        let (top, sum) = online_softmax(row, visible(first + i, key, key_end), tops[i]);
-                        if key > 0 {
+                        let seen = self.seen(first + i, key, key_end);
+                        if let Some(cap) = self.sight.soft_cap {
+                            cap_scores(&mut row[seen.clone()], cap);
+                        }
+                        let (top, sum) = online_softmax(row, seen, tops[i]);
+                        // A window may leave nothing to see in the first tiles: then there is nothing to correct.
+                        if tops[i] > f32::NEG_INFINITY {
                             let correction = exp(tops[i] - top);
                             sums[i] *= correction;
                             // SAFETY: this task alone writes head h of these tokens.
@@ -164,7 +226,7 @@ impl Core {
                         tops[i] = top;
                     }
                     let values = Mat { data: &v[kv_at(key)..], row: k_row, col: 1 };
-                    let old = if key == 0 { Old::Drop } else { Old::Add };
+                    let old = if key == start { Old::Drop } else { Old::Add };
                     // SAFETY: n rows of stride q_row from q_at lie in `out`, and this task alone writes them.
                     unsafe {
                         product_into((n, size, m), shared.at(q_at), q_row, old, Mat::rows(scores, m), values, 1.0, ONE);
@@ -214,7 +276,8 @@ impl Core {
                         let at = q_at + i * q_row;
                         *delta = row_dot(&y[at..at + size], &dy[at..at + size]);
                     }
-                    for key in (0..end).step_by(KEYS) {
+                    let start = self.sight.first(first);
+                    for key in (start..end).step_by(KEYS) {
                         let key_end = (key + KEYS).min(end);
                         let m = key_end - key;
                         let (p, dp) = (&mut p[..n * m], &mut dp[..n * m]);
@@ -222,13 +285,23 @@ impl Core {
                         let keys = Mat { data: &k[at..], row: k_row, col: 1 };
                         let values = Mat { data: &v[at..], row: k_row, col: 1 };
                         let (keys_t, values_t) = (keys.turned(), values.turned());
-                        product((n, m, size), p, Old::Drop, queries, keys_t, self.scale, ONE);
+                        product((n, m, size), p, Old::Drop, queries, keys_t, self.sight.scale, ONE);
                         product((n, m, size), dp, Old::Drop, upstream, values_t, 1.0, ONE);
                         for (i, (p, dp)) in p.chunks_exact_mut(m).zip(dp.chunks_exact_mut(m)).enumerate() {
                             let log_sum = log_sums[(b * heads + h) * tokens + first + i];
-                            score_grads(p, dp, visible(first + i, key, key_end), log_sum, deltas[i], self.scale);
+                            let seen = self.seen(first + i, key, key_end);
+                            for dead in [0..seen.start, seen.end..m] {
+                                p[dead.clone()].fill(0.0);
+                                dp[dead].fill(0.0);
+                            }
+                            let (p, dp, delta, scale) =
+                                (&mut p[seen.clone()], &mut dp[seen], deltas[i], self.sight.scale);
+                            match self.sight.soft_cap {
+                                None => score_grads(p, dp, log_sum, delta, scale),
+                                Some(cap) => capped_score_grads(p, dp, cap, log_sum, delta, scale),
+                            }
                         }
-                        let old = if key == 0 { Old::Drop } else { Old::Add };
+                        let old = if key == start { Old::Drop } else { Old::Add };
                         // SAFETY: this task alone writes the rows of its heads; dk and dv began as zeros.
                         unsafe {
                             let (pt, dst) = (Mat::transposed(p, m), Mat::transposed(dp, m));

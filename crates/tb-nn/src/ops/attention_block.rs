@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result as CandleResult, Shape, Tensor};
 
 use crate::error::{Error, Result};
-use crate::ops::attention::{Core, Dims};
+use crate::ops::attention::{Core, Dims, Sight};
 use crate::ops::linear::Hidden;
 use crate::ops::projection::{Layer, Projection, layers};
 use crate::ops::rms_norm::{norm_rows, norm_rows_backward};
@@ -40,8 +40,8 @@ pub struct AttentionBlock<'a> {
     pub sin: &'a Tensor,
     /// The tokens' positions.
     pub positions: &'a Positions,
-    /// Factor of the scores.
-    pub scale: f32,
+    /// How queries score keys, and which they see.
+    pub sight: Sight,
     /// Real tokens of each row; `None` where every row is full.
     pub lengths: Option<&'a [usize]>,
 }
@@ -96,7 +96,7 @@ pub fn attention_block(x: &Tensor, block: &AttentionBlock) -> Result<Tensor> {
         eps: block.eps as f32,
         layers,
         rotation: Rotation::new(block.cos, block.sin, block.positions, [rows, tokens, heads, size])?,
-        core: Core::new(dims, block.scale, block.lengths)?,
+        core: Core::new(dims, block.sight, block.lengths)?,
         kept: OnceLock::new(),
     };
     Ok(match flat {

@@ -4,7 +4,8 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::ops::lanes::{dot, exp_and_sum, max, vectorized};
+use crate::ops::attention::Sight;
+use crate::ops::lanes::{dot, exp_and_sum, max, tanh, vectorized};
 use crate::ops::slices::{read, tensor};
 
 /// What one row has seen so far, the new token included.
@@ -16,10 +17,11 @@ pub struct CachedRow<'a> {
     pub values: &'a [f32],
 }
 
-/// softmax(scale q keys') values for each row; q (B, 1, H, D), one cache per row with `kv_heads` heads; the result has
-/// q's shape and dtype. A row's cache holds at least its new token.
-pub fn decode_attention(q: &Tensor, cache: &[CachedRow], kv_heads: usize, scale: f32) -> Result<Tensor> {
+/// softmax(cap(scale q keys')) values for each row, over the last tokens that its window holds; q (B, 1, H, D), one cache
+/// per row with `kv_heads` heads; the result has q's shape and dtype. A row's cache holds at least its new token.
+pub fn decode_attention(q: &Tensor, cache: &[CachedRow], kv_heads: usize, sight: Sight) -> Result<Tensor> {
     const OP: &str = "decode_attention";
+    sight.check(OP)?;
     let &[rows, 1, heads, size] = q.dims() else {
         return Err(Error::shape(OP, "q", "(B, 1, H, D)", q.dims()));
     };
@@ -40,15 +42,23 @@ pub fn decode_attention(q: &Tensor, cache: &[CachedRow], kv_heads: usize, scale:
     let mut out = vec![0f32; q_values.len()];
     out.par_chunks_mut(size).zip(q_values.par_chunks(size)).enumerate().for_each_init(Vec::new, |p, (task, (o, q))| {
         let (row, head) = (task / heads, task % heads);
-        attend(o, q, &cache[row], head / (heads / kv_heads) * size, width, scale, p);
+        let CachedRow { keys, values } = cache[row];
+        let unseen = sight.first(keys.len() / width - 1) * width;
+        let seen = CachedRow { keys: &keys[unseen..], values: &values[unseen..] };
+        attend(o, q, &seen, head / (heads / kv_heads) * size, width, sight, p);
     });
     Ok(tensor(out, q.dims(), q.dtype())?)
 }
 
 vectorized! {
-    fn attend(out: &mut [f32], q: &[f32], cache: &CachedRow, at: usize, width: usize, scale: f32, p: &mut Vec<f32>) {
+    fn attend(out: &mut [f32], q: &[f32], cache: &CachedRow, at: usize, width: usize, sight: Sight, p: &mut Vec<f32>) {
         p.clear();
-        p.extend(cache.keys.chunks_exact(width).map(|k| dot(q, &k[at..at + q.len()]) * scale));
+        p.extend(cache.keys.chunks_exact(width).map(|k| dot(q, &k[at..at + q.len()]) * sight.scale));
+        if let Some(cap) = sight.soft_cap {
+            for score in p.iter_mut() {
+                *score = cap * tanh(*score / cap);
+            }
+        }
         let top = max(p);
         let sum = exp_and_sum(p, top);
         for (p, v) in p.iter().zip(cache.values.chunks_exact(width)) {
@@ -74,16 +84,19 @@ mod tests {
     fn equals_the_last_row_of_full_attention_at_each_length() -> Result<()> {
         let (t, h, k, d) = (9, 6, 2, 5);
         let (q, key, v) = (noise(&[2, t, h, d], 1)?, noise(&[2, t, k, d], 2)?, noise(&[2, t, k, d], 3)?);
-        let full = causal_attention(&q, &key, &v, 0.4, None)?;
-        let lengths = [t, 4];
-        let flat = |x: &Tensor, b: usize| -> Result<Vec<f32>> {
-            Ok(x.i((b, ..lengths[b]))?.contiguous()?.flatten_all()?.to_vec1()?)
-        };
-        let held = [(flat(&key, 0)?, flat(&v, 0)?), (flat(&key, 1)?, flat(&v, 1)?)];
-        let cache: Vec<_> = held.iter().map(|(k, v)| CachedRow { keys: k, values: v }).collect();
-        let pick =
-            |x: &Tensor| -> Result<Tensor> { Ok(Tensor::cat(&[x.i((0..1, t - 1..t))?, x.i((1..2, 3..4))?], 0)?) };
-        assert_close(&decode_attention(&pick(&q)?, &cache, k, 0.4)?, &pick(&full)?, 1e-6);
+        for (window, soft_cap) in [(None, None), (Some(3), None), (Some(1), Some(0.5)), (Some(20), Some(2.0))] {
+            let sight = Sight { scale: 0.4, window, soft_cap };
+            let full = causal_attention(&q, &key, &v, sight, None)?;
+            let lengths = [t, 4];
+            let flat = |x: &Tensor, b: usize| -> Result<Vec<f32>> {
+                Ok(x.i((b, ..lengths[b]))?.contiguous()?.flatten_all()?.to_vec1()?)
+            };
+            let held = [(flat(&key, 0)?, flat(&v, 0)?), (flat(&key, 1)?, flat(&v, 1)?)];
+            let cache: Vec<_> = held.iter().map(|(k, v)| CachedRow { keys: k, values: v }).collect();
+            let pick =
+                |x: &Tensor| -> Result<Tensor> { Ok(Tensor::cat(&[x.i((0..1, t - 1..t))?, x.i((1..2, 3..4))?], 0)?) };
+            assert_close(&decode_attention(&pick(&q)?, &cache, k, sight)?, &pick(&full)?, 1e-6);
+        }
         Ok(())
     }
 
@@ -91,7 +104,7 @@ mod tests {
     fn a_ragged_cache_is_refused() -> Result<()> {
         let q = noise(&[1, 1, 2, 3], 1)?;
         let cache = [CachedRow { keys: &[0.0; 4], values: &[0.0; 4] }];
-        assert!(matches!(decode_attention(&q, &cache, 1, 1.0), Err(Error::Value { .. })));
+        assert!(matches!(decode_attention(&q, &cache, 1, Sight::scaled(1.0)), Err(Error::Value { .. })));
         Ok(())
     }
 }

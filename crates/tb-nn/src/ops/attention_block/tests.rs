@@ -54,7 +54,7 @@ fn fused(t: &[Tensor], p: &Parts) -> Result<Tensor> {
         cos: &p.cos,
         sin: &p.sin,
         positions: &Positions::From(0),
-        scale: 0.4,
+        sight: Sight::scaled(0.4),
         lengths: Some(&LENGTHS),
     };
     attention_block(&t[0], &block)
@@ -67,7 +67,8 @@ fn composed(t: &[Tensor], p: &Parts) -> Result<Tensor> {
     let k = lora_linear(&n, &p.weights[1], None, &t[3], &t[4], 1.5, None)?;
     let v = frozen_linear(&n, &p.weights[2], None)?;
     let turn = |x: Tensor, heads| rope(&x.reshape((2, T, heads, D))?, &p.cos, &p.sin, &Positions::From(0));
-    let y = causal_attention(&turn(q, H)?, &turn(k, K)?, &v.reshape((2, T, K, D))?, 0.4, Some(&LENGTHS))?;
+    let y =
+        causal_attention(&turn(q, H)?, &turn(k, K)?, &v.reshape((2, T, K, D))?, Sight::scaled(0.4), Some(&LENGTHS))?;
     let y = y.reshape((2, T, H * D))?;
     Ok((&t[0] + lora_linear(&y, &p.weights[3], None, &t[5], &t[6], 1.5, Some(dropout()))?)?)
 }
@@ -118,7 +119,7 @@ fn heads_that_do_not_divide_are_refused() -> Result<()> {
         cos: &p.cos,
         sin: &p.sin,
         positions: &Positions::From(0),
-        scale: 0.4,
+        sight: Sight::scaled(0.4),
         lengths: None,
     };
     assert!(matches!(attention_block(&t[0], &block), Err(Error::Value { .. })));
