@@ -7,12 +7,13 @@ use tb_core::{
     ApiError, ErrorCode,
     dataset::Dataset,
     eval::Evaluation,
+    export::Export,
     ids::ModelId,
     job::Job,
     model::{Model, ModelAction, ModelStatus},
     run_folder::{FileHash, ModelSource},
 };
-use tb_db::{Page, evaluations::EvaluationFilter, models::ModelFilter};
+use tb_db::{Page, evaluations::EvaluationFilter, exports::ExportFilter, models::ModelFilter};
 use ts_rs::TS;
 
 use crate::{
@@ -37,6 +38,8 @@ pub struct ModelPage {
     pub model: Model,
     /// Its evaluations, newest first.
     pub evaluations: Vec<Evaluation>,
+    /// Its exports with their certificates, newest first.
+    pub exports: Vec<Export>,
     /// Its card, in Markdown.
     pub card: String,
     /// Its files with sizes and hashes, relative to the run folder.
@@ -57,6 +60,8 @@ pub(crate) async fn get(ctx: &Ctx, args: ById) -> Result<ModelPage, ApiError> {
     let model = found::model(ctx.db(), &id).await?;
     let filter = EvaluationFilter { model_id: Some(id), ..EvaluationFilter::default() };
     let evaluations = tb_db::evaluations::list(ctx.db(), &filter, &Page::first(100)).await?;
+    let exports = ExportFilter { model_id: Some(model.id.clone()) };
+    let exports = tb_db::exports::list(ctx.db(), &exports, &Page::first(100)).await?;
     let job = match &model.training_job_id {
         Some(id) => tb_db::jobs::get(ctx.db(), id).await?,
         None => None,
@@ -66,7 +71,7 @@ pub(crate) async fn get(ctx: &Ctx, args: ById) -> Result<ModelPage, ApiError> {
         None => None,
     };
     let card = reports::card(&model, job.as_ref(), dataset.as_ref(), &evaluations);
-    Ok(ModelPage { evaluations, card, files: model.files.clone(), job, dataset, model })
+    Ok(ModelPage { evaluations, exports, card, files: model.files.clone(), job, dataset, model })
 }
 
 pub(crate) async fn stage(ctx: &Ctx, args: ById) -> Result<Model, ApiError> {

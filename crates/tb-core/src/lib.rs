@@ -9,6 +9,7 @@ pub mod error;
 pub mod eval;
 pub mod event;
 pub mod experiment;
+pub mod export;
 pub mod feedback;
 pub mod footprint;
 pub mod gguf;

@@ -14,7 +14,7 @@ use tb_core::{
 };
 
 use crate::error::{Error, Result};
-pub use to_gguf::{Fit, GgufTokenizer, tokenizer_metadata};
+pub use to_gguf::{GgufTokenizer, tokenizer_metadata};
 
 /// The tokenizer of a GGUF file as the files of a Hugging Face folder.
 #[derive(Clone, Debug, PartialEq)]

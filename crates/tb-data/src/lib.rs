@@ -10,6 +10,8 @@ mod guard;
 #[cfg(feature = "hub")]
 pub mod hub;
 pub mod import;
+#[cfg(test)]
+mod memory_meter;
 pub mod model_folder;
 pub mod sample;
 pub mod split;

@@ -18,7 +18,8 @@ pub use recompute::Checkpointing;
 pub use tb_core::decoder_config::{Bias, DecoderConfig, Family, HeadKind, RopeScaling};
 
 pub(crate) use attention::Rotation;
-pub(crate) use linear::Context;
+pub(crate) use linear::{Context, Linear};
+pub(crate) use param::Parameter;
 
 use crate::lora::LoraConfig;
 use crate::ops::cross_entropy;

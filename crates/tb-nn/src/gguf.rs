@@ -1,7 +1,11 @@
 //! GGUF files as the source of a decoder's weights: mapped, and each tensor expanded once, under its Hugging Face name and in that
-//! layout. The file's head is read by `tb_core::gguf`; the block formats are in `gguf/dequantise.rs`.
+//! layout. The file's head is read by `tb_core::gguf`; the block formats are in `gguf/dequantise.rs`, writing is in `gguf/write.rs`.
 
 mod dequantise;
+mod quantise;
+mod write;
+
+pub use write::GgufFormat;
 
 use crate::{Error, Result};
 use candle_core::{DType, Device, Shape, Tensor};

@@ -15,9 +15,11 @@ pub mod random;
 pub mod threads;
 mod weights;
 
+pub use checkpoint::DEFAULT_SHARD_BYTES;
 pub use decoder::{
     AdapterSwitch, AdapterUse, Batch, Checkpointing, Decoder, DecoderConfig, ParameterCounts, Pass, Row,
 };
 pub use error::{Error, Result};
 pub use generate::{Finish, Flow, Generated, GenerationConfig, generate};
+pub use gguf::GgufFormat;
 pub use lora::{LoraConfig, LoraInit, ScalingRule, TargetModules};

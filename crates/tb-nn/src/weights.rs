@@ -1,7 +1,7 @@
 //! Weights of a model: single or sharded safetensors, memory-mapped, each tensor copied once and cast on the way. Names and shapes are
 //! the decoder's. A GGUF file is a source of weights too; what is special in it is in `gguf.rs`.
 
-use crate::checkpoint::{read_json, read_problem};
+use crate::checkpoint::{INDEX, SINGLE, read_json, read_problem};
 use crate::gguf::GgufWeights;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Shape, Tensor};
@@ -12,9 +12,6 @@ use safetensors::{Dtype, SafeTensors, tensor::Metadata, tensor::TensorInfo};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
 
 /// The mapped files of one checkpoint; nothing is copied until a tensor is asked for.
 pub(crate) struct Weights {

@@ -1,7 +1,11 @@
 use std::{fs, path::PathBuf};
 
 use serde_json::Value;
-use tb_core::{dataset::Message, gguf::Value as Meta, gguf::head_bytes};
+use tb_core::{
+    dataset::Message,
+    export::TokenizerFit,
+    gguf::{Value as Meta, head_bytes},
+};
 
 use super::*;
 use crate::{chat_template::Ending, sample, tokenize::TextTokenizer};
@@ -69,7 +73,11 @@ fn a_folders_tokenizer_goes_out_and_comes_back() {
         };
         let out = tokenizer_metadata(&folder, rows, &["It's 12345 o'clock, naïve ☃".into()]).unwrap();
         assert_eq!(out.differing, 0, "{kind}");
-        assert_eq!(out.fit, if kind.starts_with("spm") { Fit::Scores } else { Fit::Expressions }, "{kind}");
+        assert_eq!(
+            out.fit,
+            if kind.starts_with("spm") { TokenizerFit::Scores } else { TokenizerFit::Expressions },
+            "{kind}"
+        );
         let (mut theirs, mut ours) = (metadata(kind), out.metadata.clone());
         // Scores are made from ranks here, and what is the default is written.
         for list in [&mut theirs, &mut ours] {
@@ -92,7 +100,7 @@ fn a_folders_tokenizer_goes_out_and_comes_back() {
                 "{kind}: {text}"
             );
         }
-        assert_eq!(tokenizer_metadata(&path, rows, &[]).unwrap().fit, Fit::Copied);
+        assert_eq!(tokenizer_metadata(&path, rows, &[]).unwrap().fit, TokenizerFit::Copied);
     }
 }
 
@@ -105,7 +113,7 @@ fn the_sample_splits_in_its_own_way_which_is_found_by_trying() {
             .map(String::from)
             .into();
     let out = tokenizer_metadata(&base, 3072, &texts).unwrap();
-    assert_eq!((out.pre.as_str(), out.fit, out.texts, out.differing), ("gpt-2", Fit::Tried, 3, 0));
+    assert_eq!((out.pre.as_str(), out.fit, out.texts, out.differing), ("gpt-2", TokenizerFit::Tried, 3, 0));
     let template = out.metadata.iter().find(|(key, _)| key == "tokenizer.chat_template");
     let Some((_, Meta::Text(template))) = template else { panic!("no template") };
     assert!(!template.contains("generation %}") && template.contains("{% if true %}{{ message['content'] }}"));

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 use tb_core::{
     decoder_config::token_ids,
+    export::TokenizerFit,
     gguf::{Header, VERSION, Value as Meta},
 };
 
@@ -28,19 +29,6 @@ const PROBE: &str = "\n \n\n \n\n\n \t \t\t \t\n  \n   \n    \n     \nNot-so 'fa
     ภาษาไทย 我想在apple工作1314151天～ 東京タワーへ行きました。ご確認のほど、よろしくお願いいたします 한국어 문장 🚀 (normal) ✅ 🦙🦙 \
     x_y = {'a': [1, 2], \"b\": None}  # done\r\nfoo(bar)->baz; <tag/> http://a.b/c?d=e&f=1%20 END   ";
 
-/// How the way of splitting was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fit {
-    /// The tokenizer's expressions are those of the way.
-    Expressions,
-    /// Its tokens are those of the way on every text that was tried.
-    Tried,
-    /// There is nothing to split: merges run over the whole text by score.
-    Scores,
-    /// The tokenizer came out of a GGUF file and goes back as it was.
-    Copied,
-}
-
 /// A tokenizer as GGUF metadata.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GgufTokenizer {
@@ -49,7 +37,7 @@ pub struct GgufTokenizer {
     /// The name of the way of splitting.
     pub pre: String,
     /// How it was found.
-    pub fit: Fit,
+    pub fit: TokenizerFit,
     /// Texts that both tokenizers were given.
     pub texts: usize,
     /// Of these, how many became other tokens; 0 unless the way was found by its expressions.
@@ -97,7 +85,7 @@ fn copied(model: &Path, rows: usize) -> Result<GgufTokenizer> {
         Some(Meta::Text(name)) => name.clone(),
         _ => "default".to_owned(),
     };
-    Ok(GgufTokenizer { metadata, pre, fit: Fit::Copied, texts: 0, differing: 0 })
+    Ok(GgufTokenizer { metadata, pre, fit: TokenizerFit::Copied, texts: 0, differing: 0 })
 }
 
 struct Source<'a> {
@@ -147,7 +135,13 @@ impl Source<'_> {
             let metadata = build(pre.names[0])?;
             let (texts, differing) = self.compare(&metadata, texts)?;
             let differing = differing.len();
-            return Ok(GgufTokenizer { metadata, pre: pre.names[0].into(), fit: Fit::Expressions, texts, differing });
+            return Ok(GgufTokenizer {
+                metadata,
+                pre: pre.names[0].into(),
+                fit: TokenizerFit::Expressions,
+                texts,
+                differing,
+            });
         }
         let mut nearest: Option<(usize, &str, String)> = None;
         for pre in known.iter().filter(|p| p.whole_pieces == whole_pieces) {
@@ -158,7 +152,7 @@ impl Source<'_> {
                     return Ok(GgufTokenizer {
                         metadata,
                         pre: pre.names[0].into(),
-                        fit: Fit::Tried,
+                        fit: TokenizerFit::Tried,
                         texts,
                         differing: 0,
                     });
@@ -219,7 +213,9 @@ impl Source<'_> {
         let metadata = self.metadata("llama", "default", &tokens, more)?;
         let (texts, differing) = self.compare(&metadata, texts)?;
         match differing.first() {
-            None => Ok(GgufTokenizer { metadata, pre: "default".into(), fit: Fit::Scores, texts, differing: 0 }),
+            None => {
+                Ok(GgufTokenizer { metadata, pre: "default".into(), fit: TokenizerFit::Scores, texts, differing: 0 })
+            }
             Some(first) => {
                 let text: String = first.chars().take(80).collect();
                 self.refuse(format!("{} of {texts} texts become other tokens, such as {text:?}", differing.len()))

@@ -74,6 +74,9 @@ impl TextTokenizer {
         template: Option<(String, PathBuf)>,
     ) -> Result<Self> {
         let failed = |reason: String| Error::Tokenizer { path: file.clone(), reason };
+        if let Some(reason) = bad_charsmap(bytes) {
+            return Err(failed(reason));
+        }
         let tokenizer = no_panic(|| {
             let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|e| e.to_string())?;
             // Cutting and padding are the trainer's business, whatever the file was saved with.
@@ -233,6 +236,36 @@ impl TextTokenizer {
         let failed = |reason: String| Error::Tokenizer { path: self.file.clone(), reason };
         no_panic(f).map_err(failed)?.map_err(|e| failed(e.to_string()))
     }
+}
+
+/// What is wrong with a table of characters (`precompiled_charsmap`), if there is one. It begins with the size of its first part, and the
+/// library reserves that much memory before it looks at the rest.
+fn bad_charsmap(tokenizer: &[u8]) -> Option<String> {
+    const NAME: &str = "precompiled_charsmap";
+    if !tokenizer.windows(NAME.len()).any(|part| part == NAME.as_bytes()) {
+        return None;
+    }
+    let json: Value = serde_json::from_slice(tokenizer).ok()?;
+    let mut parts = vec![&json["normalizer"]];
+    while let Some(part) = parts.pop() {
+        parts.extend(part["normalizers"].as_array().into_iter().flatten());
+        let Some(map) = part[NAME].as_str() else { continue };
+        let digit = |c: u8| match c {
+            b'A'..=b'Z' => Some(u32::from(c - b'A')),
+            b'a'..=b'z' => Some(u32::from(c - b'a') + 26),
+            b'0'..=b'9' => Some(u32::from(c - b'0') + 52),
+            b'+' => Some(62),
+            b'/' => Some(63),
+            _ => None,
+        };
+        // Six digits of base 64 hold the first 32 bits and 4 more, the lowest byte first.
+        let head = map.bytes().take(6).map(digit).try_fold(0_u64, |n, d| d.map(|d| (n << 6) | u64::from(d)));
+        let size = head.filter(|_| map.len() >= 8).map(|n| u32::from_be_bytes(((n >> 4) as u32).to_le_bytes()));
+        if size.is_none_or(|size| size as usize > map.len() / 4 * 3) {
+            return Some(format!("its {NAME} is cut off or damaged"));
+        }
+    }
+    None
 }
 
 /// Special tokens by name, each given as text or as an object with its `content`; the config wins over the map.

@@ -4,7 +4,7 @@ use crate::golden;
 use candle_core::{DType, Device};
 use std::path::PathBuf;
 use tb_nn::checkpoint::read_tensors;
-use tb_nn::{Decoder, GenerationConfig};
+use tb_nn::{AdapterUse, Decoder, GenerationConfig, GgufFormat};
 
 const FILES: [(&str, &str); 3] = [
     ("types.gguf", "types.safetensors"),
@@ -27,6 +27,42 @@ fn logits_equal_those_of_the_same_values_in_transformers() {
         eprintln!("{model}: largest difference of a logit {difference:e}");
         assert!(difference <= 1e-4, "{model}: {difference}");
         Decoder::load(&file(model), DType::BF16, &Device::Cpu).unwrap();
+    }
+}
+
+/// Every golden model out and back in f32: the same numbers but for the way through `1 + weight` and the rotary factors.
+#[test]
+fn every_family_goes_out_and_comes_back() {
+    let dir = golden::TempDir::new();
+    for name in golden::MODELS {
+        let (path, golden) = (dir.path().join(format!("{name}.gguf")), golden::tensors(name));
+        golden::decoder(name).save_gguf(&path, GgufFormat::F32, name, &[]).unwrap();
+        let back = Decoder::load(&path, DType::F32, &Device::Cpu).unwrap();
+        let batch = golden::batch(&golden);
+        let difference = golden::logit_difference(&back.logits(&batch).unwrap(), &golden["logits"], &batch.lengths);
+        eprintln!("{name}: largest difference of a logit through GGUF {difference:e}");
+        assert!(difference <= 1e-4, "{name}: {difference}");
+        // Once more: what was read back is written the same.
+        let again = dir.path().join(format!("{name}-again.gguf"));
+        back.save_gguf(&again, GgufFormat::F32, name, &[]).unwrap();
+        let (first, second) = (std::fs::read(&path).unwrap(), std::fs::read(&again).unwrap());
+        assert_eq!(first.len(), second.len(), "{name}");
+    }
+}
+
+#[test]
+fn an_adapter_is_merged_into_the_file() {
+    let (dir, golden) = (golden::TempDir::new(), golden::tensors("peft_llama"));
+    let mut decoder = golden::decoder("llama_tied");
+    decoder.load_adapter(&golden::folder("peft_llama").join("start"), AdapterUse::Frozen).unwrap();
+    let batch = golden::batch(&golden);
+    for (format, limit) in [(GgufFormat::F32, 1e-4), (GgufFormat::F16, 2e-2), (GgufFormat::Q8_0, 0.3)] {
+        let path = dir.path().join("merged.gguf");
+        decoder.save_gguf(&path, format, "merged", &[]).unwrap();
+        let logits = Decoder::load(&path, DType::F32, &Device::Cpu).unwrap().logits(&batch).unwrap();
+        let difference = golden::logit_difference(&logits, &golden["logits"], &batch.lengths);
+        eprintln!("{format:?}: {difference:e}");
+        assert!(difference <= limit, "{format:?}: {difference}");
     }
 }
 
