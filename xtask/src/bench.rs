@@ -1,5 +1,7 @@
 //! Benchmarks: ours alone, or in turn with a peer's script, so that both see the same machine at the same minute.
 
+mod window;
+
 use std::{
     fs,
     io::Read,
@@ -16,11 +18,12 @@ use crate::{cargo, root, step};
 /// Rounds in which ours and the peer's are timed in turn.
 const ROUNDS: usize = 5;
 
-/// `bench lora [--peer PYTHON SCRIPT]`.
+/// `bench lora [--peer PYTHON SCRIPT]` or `bench window`.
 pub fn bench(args: &[String]) -> Result<()> {
     match args.first().map(String::as_str) {
         Some("lora") => lora(&args[1..]),
-        _ => bail!("usage: cargo xtask bench lora [--peer PYTHON SCRIPT]"),
+        Some("window") => window::window(),
+        _ => bail!("usage: cargo xtask bench lora [--peer PYTHON SCRIPT] | window"),
     }
 }
 

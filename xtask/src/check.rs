@@ -2,26 +2,33 @@
 
 use anyhow::Result;
 
-use crate::{cargo, floors, root, run, step, step_with};
+use crate::{browser, cargo, floors, root, run, setup, step, step_with};
 
-/// Every test: Rust's, then the front end's types.
+/// Every test: Rust's, among them those that drive the window, then the front end's, alone and in a browser.
 pub fn test() -> Result<()> {
-    run::build()?;
+    let driver = setup::window_tests()?.unwrap_or_default();
+    run::build_all()?;
     let worker = run::binary("tonebridge-worker");
     let program = run::binary("tonebridge");
     step_with(
         &cargo(),
         &["test", "--locked", "--workspace"],
         &root(),
-        &[("TONEBRIDGE_WORKER", &worker.to_string_lossy()), ("TONEBRIDGE", &program.to_string_lossy())],
+        &[
+            ("TONEBRIDGE_WORKER", &worker.to_string_lossy()),
+            ("TONEBRIDGE", &program.to_string_lossy()),
+            ("TAURI_DRIVER", &driver.to_string_lossy()),
+        ],
     )?;
     floors::floors()?;
-    step_with("npm", &["run", "--silent", "check"], &root().join("ui"), &[])
+    step_with("npm", &["run", "--silent", "check"], &root().join("ui"), &[])?;
+    browser::try_in_browser()
 }
 
 /// Format, lints, and [`test`].
 pub fn check() -> Result<()> {
     step(&cargo(), &["fmt", "--all", "--check"])?;
+    setup::window()?;
     step(&cargo(), &["clippy", "--locked", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
     test()
 }

@@ -20,7 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("tb-worker", &["tb-core", "tb-stats", "tb-data", "tb-nn"]),
     ("tb-server", &["tb-core", "tb-api"]),
     ("tb-cli", &["tb-core", "tb-api", "tb-server"]),
-    ("tonebridge", &["tb-core", "tb-api", "tb-server"]),
+    ("tonebridge-workbench", &["tb-core", "tb-api", "tb-server"]),
     ("tonebridge-tests", &[]),
     ("xtask", &[]),
 ];
@@ -37,7 +37,7 @@ const SOLE_USERS: &[(&str, &[&str])] = &[
     ("keyring", &["tb-api"]),
     ("axum", &["tb-server"]),
     ("clap", &["tb-cli"]),
-    ("tauri", &["tonebridge"]),
+    ("tauri", &["tonebridge-workbench"]),
 ];
 
 /// Crates of pure work: no `async`.

@@ -2,11 +2,14 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
+mod browser;
+mod bundle;
 mod check;
 mod floors;
 mod generate;
 mod run;
 mod setup;
+mod ui;
 
 use std::{env, path::PathBuf, process::ExitCode};
 
@@ -14,12 +17,17 @@ const USAGE: &str = "\
 usage: cargo xtask <task>
 
   demo [ARGS]     set everything up and run the main job on the built-in sample
-  run [ARGS]      build and run `tonebridge ARGS`
+  run             build everything and open the window; with no display, serve it for a browser
+  run -- ARGS     build and run `tonebridge ARGS`
+  bundle          build the .deb: window, command line and worker
   test            set everything up and run every test
+  e2e             try the main trip and every page in Chromium
+  screenshots     picture every page in both themes and languages [FOLDER]
   check           what must be green before a commit: format, lints, floors, generated files, tests
   gen [--check]   write (or compare) the generated TypeScript and CSS of ui/
   floors          compare the crates' dependencies with the design's floors
   bench lora      time one LoRA step [--peer PYTHON SCRIPT] in turn with PEFT's
+  bench window    time the opening of the release window
   base [DIR]      make the sample's data, tokenizer and base model again from the seed";
 
 fn main() -> ExitCode {
@@ -27,9 +35,12 @@ fn main() -> ExitCode {
     let (task, rest) = args.split_first().map_or(("", &[][..]), |(task, rest)| (task.as_str(), rest));
     let result = match task {
         "demo" => setup::build_tools().and_then(|()| run::tonebridge(&[&["demo".to_owned()], rest].concat())),
-        "run" => run::tonebridge(rest),
-        "test" => setup::build_tools().and_then(|()| setup::npm()).and_then(|()| check::test()),
-        "check" => setup::build_tools().and_then(|()| setup::npm()).and_then(|()| check::check()),
+        "run" => setup::build_tools().and_then(|()| run(rest)),
+        "bundle" => bundle::bundle(rest),
+        "test" => setup::build_tools().and_then(|()| check::test()),
+        "e2e" => setup::build_tools().and_then(|()| browser::test()),
+        "screenshots" => setup::build_tools().and_then(|()| browser::screenshots(rest)),
+        "check" => setup::build_tools().and_then(|()| check::check()),
         "gen" => generate::generate(if rest.iter().any(|a| a == "--check") {
             generate::Mode::Compare
         } else {
@@ -49,6 +60,14 @@ fn main() -> ExitCode {
             eprintln!("xtask {task}: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The window, or a command of the command line. A first `--` is there for cargo's habit only.
+fn run(args: &[String]) -> anyhow::Result<()> {
+    match args.strip_prefix(&["--".to_owned()]).unwrap_or(args) {
+        [] => run::open(),
+        args => run::tonebridge(args),
     }
 }
 

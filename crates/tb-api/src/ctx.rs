@@ -44,8 +44,6 @@ struct Inner {
 /// # Errors
 /// A setting that cannot be accepted, a folder that cannot be written, a database that is damaged or newer than this program.
 pub async fn open(home: &Path, overrides: &[(String, String)], actor: Actor) -> Result<Ctx, ApiError> {
-    let sources = Sources::new(home, overrides);
-    let settings = RwLock::new(Arc::new(sources.read()?));
     for folder in ["runs", "datasets"] {
         let path = home.join(folder);
         std::fs::create_dir_all(&path).map_err(|e| {
@@ -53,6 +51,8 @@ pub async fn open(home: &Path, overrides: &[(String, String)], actor: Actor) -> 
                 .hint("Set TONEBRIDGE_HOME to a folder that you may write to.")
         })?;
     }
+    let sources = Sources::new(home, overrides);
+    let settings = RwLock::new(Arc::new(sources.read()?));
     let db = Db::open(&home.join("tonebridge.db")).await?;
     let workers = tb_jobs::workers::find_all().await;
     let serving = Serving::new(workers.clone(), Arc::new(SystemClock), Limits::default());

@@ -11,6 +11,7 @@ mod estimate;
 pub mod evaluation;
 mod exports;
 mod found;
+pub mod home;
 mod hub;
 mod jobs;
 mod models;

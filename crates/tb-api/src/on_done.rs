@@ -6,11 +6,13 @@ use std::path::Path;
 use serde_json::{Map, Value};
 use tb_core::{
     eval::{EvalReport, Evaluation},
+    event::EventBody,
     ids::{EvalId, ModelId},
     job::Job,
     model::{Lineage, Model, ModelStatus},
     recipe::Method,
     run_folder::{Done, Plan, RunSpec, Task, names},
+    tag::Tag,
 };
 use tb_db::Tx;
 use tb_jobs::{HookFuture, OnDone};
@@ -61,6 +63,8 @@ impl OnDone for Registrar {
                 created_at_ms: now_ms(),
             };
             tb_db::models::insert(tx, &model).await?;
+            let changed = EventBody::Stale { tags: vec![Tag::Models] };
+            tb_db::events::append(tx, model.created_at_ms, &changed).await?;
             Ok(())
         })
     }
@@ -83,6 +87,8 @@ impl OnDone for Registrar {
                 }
                 tb_db::models::update(tx, &model).await?;
             }
+            let changed = EventBody::Stale { tags: vec![Tag::Evaluations, Tag::Models] };
+            tb_db::events::append(tx, evaluation.created_at_ms, &changed).await?;
             Ok(())
         })
     }

@@ -26,6 +26,8 @@ pub enum Purpose {
     Bootstrap = 6,
     /// Text made by a grammar.
     Grammar = 7,
+    /// Noise on embedded tokens.
+    Noise = 8,
 }
 
 /// A stream of random numbers; cheap to make, cheap to copy.
@@ -79,6 +81,15 @@ impl Stream {
             block: [0; 4],
             used: 4,
         }
+    }
+
+    /// The stream of part `index` of this one (a row, a sample): parts share no numbers with each other or with the whole.
+    #[inline]
+    #[must_use]
+    pub fn child(&self, index: u64) -> Self {
+        let lane = u64::from(self.counter[3]) << 32 | u64::from(self.counter[2]);
+        let mix = splitmix(lane ^ splitmix(!index));
+        Self { counter: [0, self.counter[1], mix as u32, (mix >> 32) as u32], block: [0; 4], used: 4, ..*self }
     }
 
     /// The four words at block `index`, without moving the stream: for filling tensors in parallel.
@@ -195,6 +206,17 @@ mod tests {
         assert_ne!(first(1, Purpose::Dropout), first(2, Purpose::Dropout));
         assert_ne!(first(1, Purpose::Dropout), first(1, Purpose::Sampling));
         assert_eq!(first(3, Purpose::Init), first(3, Purpose::Init));
+    }
+
+    #[test]
+    fn children_do_not_share_numbers() {
+        let parent = Stream::new(7, 1, Purpose::Dropout, 3);
+        let mut seen: Vec<[u32; 4]> = (0..100).map(|i| parent.child(i).block_at(0)).collect();
+        seen.extend([parent.block_at(0), parent.child(0).child(0).block_at(0), parent.child(1).child(0).block_at(0)]);
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 103);
+        assert_eq!(parent.child(4).next_u64(), parent.child(4).next_u64());
     }
 
     #[test]

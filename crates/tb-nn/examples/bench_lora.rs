@@ -129,7 +129,7 @@ fn main() -> Result<(), AnyError> {
     let (mut forward, mut backward) = (Vec::new(), Vec::new());
     for step in 0..a.steps {
         let (start, cpu_start) = (Instant::now(), cpu_seconds());
-        let mean = (decoder.loss(&batch, Pass::Train { seed: 0, step: step as u64, micro: 0 })? / supervised)?;
+        let mean = (decoder.loss(&batch, Pass::Train { seed: 0, step: step as u64, first_row: 0 })? / supervised)?;
         forward.push(start.elapsed().as_secs_f64());
         let store = mean.backward()?;
         backward.push(start.elapsed().as_secs_f64());

@@ -8,6 +8,7 @@ pub mod induction;
 mod linear;
 mod mlp;
 pub(crate) mod model;
+mod noise;
 pub(crate) mod param;
 mod recompute;
 mod rope;
@@ -40,21 +41,22 @@ pub struct Decoder {
     lora: Option<LoraConfig>,
     adapter: AdapterSwitch,
     checkpointing: Checkpointing,
+    noise_alpha: f64,
 }
 
 /// What a pass is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
-    /// Dropout is on; its mask is a function of these numbers and the layer.
+    /// Dropout and noise are on; both are functions of these numbers, the layer and the place in a row.
     Train {
         /// Seed of the run.
         seed: u64,
         /// Optimiser step.
         step: u64,
-        /// Micro-batch within the step.
-        micro: u32,
+        /// Rows of the step before this micro-batch: how a step is cut into micro-batches changes nothing.
+        first_row: u32,
     },
-    /// Dropout is off.
+    /// Both are off.
     Eval,
 }
 
@@ -88,6 +90,7 @@ impl Decoder {
             lora: None,
             adapter: AdapterSwitch::On,
             checkpointing: Checkpointing::Off,
+            noise_alpha: 0.0,
         })
     }
 
@@ -114,12 +117,17 @@ impl Decoder {
         self.checkpointing = checkpointing;
     }
 
+    /// Adds NEFTune's noise of this size to the embedded tokens in training; 0 adds none.
+    pub fn set_noise(&mut self, alpha: f64) {
+        self.noise_alpha = alpha;
+    }
+
     pub(crate) fn model(&self) -> &Model {
         &self.model
     }
 
     pub(crate) fn context(&self, pass: Pass) -> Context {
-        Context { pass, adapter: self.adapter }
+        Context { pass, adapter: self.adapter, noise_alpha: self.noise_alpha }
     }
 
     /// Hidden states after the final norm, (B, T, C) in the model's dtype. Rows are meaningful up to their length.

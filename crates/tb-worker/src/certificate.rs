@@ -79,7 +79,7 @@ pub fn certify(recipe: &dyn Recipe, seed: u64, rows: usize) -> Result<Certificat
 
 /// Gradients of every trainable tensor, and how many other tensors received one.
 fn gradients(recipe: &dyn Recipe, batch: &Batch, seed: u64) -> Result<(Gradients, u32)> {
-    let loss = recipe.loss(batch, Pass::Train { seed, step: TRIAL, micro: 0 })?;
+    let loss = recipe.loss(batch, Pass::Train { seed, step: TRIAL, first_row: 0 })?;
     let store = (loss / batch.supervised_tokens().max(1) as f64)?.backward()?;
     let trainable = recipe.decoder().trainable();
     let mut gradients = Gradients::new();

@@ -217,8 +217,10 @@ impl<'a> TrainLoop<'a> {
 
         let mut gradients = Gradients::new();
         let mut nll = 0.0;
-        for (micro, batch) in micro_batches.iter().enumerate() {
-            let loss = self.recipe.loss(batch, Pass::Train { seed: self.h.seed, step, micro: micro as u32 })?;
+        let mut first_row = 0;
+        for batch in &micro_batches {
+            let loss = self.recipe.loss(batch, Pass::Train { seed: self.h.seed, step, first_row })?;
+            first_row += batch.rows as u32;
             nll += f64::from(loss.to_scalar::<f32>()?);
             if !nll.is_finite() {
                 break;

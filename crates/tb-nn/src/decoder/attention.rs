@@ -4,7 +4,7 @@ use super::block::Norm;
 use super::linear::{Context, Linear};
 use super::param::Builder;
 use crate::Result;
-use crate::ops::attention::{Sight, causal_attention};
+use crate::ops::attention::{Sight, Spans, causal_attention};
 use crate::ops::attention_block::{AttentionBlock, attention_block};
 use crate::ops::rope::{Positions, rope};
 use candle_core::Tensor;
@@ -75,7 +75,7 @@ impl Attention {
         x: &Tensor,
         norm: &Norm,
         rotation: &Rotation<'_>,
-        lengths: Option<&[usize]>,
+        spans: Option<&Spans>,
         ctx: Context,
     ) -> Result<Tensor> {
         let block = AttentionBlock {
@@ -91,21 +91,21 @@ impl Attention {
             sin: rotation.sin,
             positions: rotation.positions,
             sight: self.sight(),
-            lengths,
+            spans,
         };
         attention_block(x, &block)
     }
 
-    /// x (B, T, C) to (B, T, C), each position seeing itself and those before it within its row's length.
+    /// x (B, T, C) to (B, T, C), each position seeing itself and those before it within its run of `spans`.
     pub(crate) fn forward(
         &self,
         x: &Tensor,
         rotation: &Rotation<'_>,
-        lengths: Option<&[usize]>,
+        spans: Option<&Spans>,
         ctx: Context,
     ) -> Result<Tensor> {
         let (q, k, v) = self.project(x, rotation, ctx)?;
-        self.output(&causal_attention(&q, &k, &v, self.sight(), lengths)?, ctx)
+        self.output(&causal_attention(&q, &k, &v, self.sight(), spans)?, ctx)
     }
 
     /// Scores divided by sqrt(D), every token up to the query's own seen.

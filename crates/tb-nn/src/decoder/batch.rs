@@ -1,5 +1,10 @@
 //! A batch of token rows, right padded, with its targets. Where loss is computed is decided here; how is in `ops::cross_entropy`.
+//!
+//! A row holds one sample, or several packed one behind the other. Packed samples do not see each other: attention stays within a
+//! sample, positions start at 0 with each, and the first token of each has nothing before it to be learnt from.
 
+use crate::ops::attention::Spans;
+use crate::ops::rope::Positions;
 use crate::{Error, Result};
 
 /// A position without a target.
@@ -23,6 +28,8 @@ pub struct Batch {
     pub labels: Vec<i32>,
     /// Real tokens of each row, 1 to T.
     pub lengths: Vec<usize>,
+    /// Tokens of each sample of each row, in order; a row's add up to its length.
+    pub samples: Vec<Vec<usize>>,
     /// B.
     pub rows: usize,
     /// T.
@@ -43,30 +50,45 @@ pub(crate) struct Targets {
 impl Batch {
     /// Pads the rows to the longest with `pad_id` and label -100. Errors: no row, an empty row, labels of another length.
     pub fn from_rows(rows: &[Row], pad_id: u32) -> Result<Self> {
-        let width = rows.iter().map(|r| r.ids.len()).max().unwrap_or(0);
-        let mut batch = Self {
-            ids: Vec::with_capacity(rows.len() * width),
-            labels: Vec::with_capacity(rows.len() * width),
-            lengths: rows.iter().map(|r| r.ids.len()).collect(),
-            rows: rows.len(),
-            width,
-        };
-        if rows.is_empty() {
+        let packs: Vec<&[Row]> = rows.iter().map(std::slice::from_ref).collect();
+        Self::packed(&packs, pad_id)
+    }
+
+    /// As [`Self::from_rows`], each row holding all samples of a pack. Errors: as there, or a pack without samples.
+    pub fn packed<P: AsRef<[Row]>>(packs: &[P], pad_id: u32) -> Result<Self> {
+        if packs.is_empty() {
             return Err(Error::value("batch", "needs at least one row"));
         }
-        for (i, row) in rows.iter().enumerate() {
-            if row.ids.is_empty() {
+        let samples: Vec<Vec<usize>> =
+            packs.iter().map(|pack| pack.as_ref().iter().map(|sample| sample.ids.len()).collect()).collect();
+        let lengths: Vec<usize> = samples.iter().map(|pack| pack.iter().sum()).collect();
+        let width = lengths.iter().copied().max().unwrap_or(0);
+        let mut batch = Self {
+            ids: Vec::with_capacity(packs.len() * width),
+            labels: Vec::with_capacity(packs.len() * width),
+            lengths,
+            samples,
+            rows: packs.len(),
+            width,
+        };
+        for (i, pack) in packs.iter().enumerate() {
+            for sample in pack.as_ref() {
+                if sample.ids.is_empty() {
+                    return Err(Error::value("batch", format!("row {i} has no tokens")));
+                }
+                if sample.ids.len() != sample.labels.len() {
+                    return Err(Error::value(
+                        "batch",
+                        format!("row {i} has {} tokens but {} labels", sample.ids.len(), sample.labels.len()),
+                    ));
+                }
+                batch.ids.extend_from_slice(&sample.ids);
+                batch.labels.extend_from_slice(&sample.labels);
+            }
+            if pack.as_ref().is_empty() {
                 return Err(Error::value("batch", format!("row {i} has no tokens")));
             }
-            if row.ids.len() != row.labels.len() {
-                return Err(Error::value(
-                    "batch",
-                    format!("row {i} has {} tokens but {} labels", row.ids.len(), row.labels.len()),
-                ));
-            }
-            batch.ids.extend_from_slice(&row.ids);
             batch.ids.resize((i + 1) * width, pad_id);
-            batch.labels.extend_from_slice(&row.labels);
             batch.labels.resize((i + 1) * width, IGNORED);
         }
         Ok(batch)
@@ -79,7 +101,7 @@ impl Batch {
         Self::from_rows(&rows, pad_id)
     }
 
-    /// Number of targets after the shift: a label at the first position of a row has nothing before it and does not count.
+    /// Number of targets after the shift: a label at the first position of a sample has nothing before it and does not count.
     #[must_use]
     pub fn supervised_tokens(&self) -> usize {
         (0..self.rows).map(|r| self.row_targets(r).count()).sum()
@@ -91,11 +113,48 @@ impl Batch {
         self.lengths.iter().sum()
     }
 
-    /// (t, label) of every target of a row, t >= 1.
+    /// Tokens of the longest sample: the positions that a pass needs.
+    #[must_use]
+    pub fn longest_sample(&self) -> usize {
+        self.samples.iter().flatten().copied().max().unwrap_or(0)
+    }
+
+    /// (first column, tokens) of every sample of a row.
+    pub(crate) fn row_samples(&self, row: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
+        self.samples[row].iter().scan(0, |at, n| {
+            let first = *at;
+            *at += n;
+            Some((first, *n))
+        })
+    }
+
+    /// The place of each token in its sample. Padding stands at 0.
+    pub(crate) fn positions(&self) -> Positions {
+        if self.samples.iter().all(|pack| pack.len() == 1) {
+            return Positions::From(0);
+        }
+        let mut all = vec![0; self.rows * self.width];
+        for row in 0..self.rows {
+            for (first, n) in self.row_samples(row) {
+                let at = row * self.width + first;
+                all[at..at + n].iter_mut().zip(0..).for_each(|(place, position)| *place = position);
+            }
+        }
+        Positions::Tokens(all)
+    }
+
+    /// The samples as what attends among itself; none where each row is one sample without padding.
+    pub(crate) fn spans(&self) -> Result<Option<Spans>> {
+        let full = self.samples.iter().all(|pack| pack.as_slice() == [self.width]);
+        Ok(if full { None } else { Some(Spans::from_rows(&self.samples, self.width)?) })
+    }
+
+    /// (t, label) of every target of a row; never the first token of a sample.
     fn row_targets(&self, row: usize) -> impl Iterator<Item = (usize, i32)> + '_ {
-        let length = self.lengths[row];
-        let labels = &self.labels[row * self.width..row * self.width + length];
-        labels.iter().copied().enumerate().skip(1).filter(|(_, label)| *label != IGNORED)
+        let labels = &self.labels[row * self.width..(row + 1) * self.width];
+        self.row_samples(row)
+            .flat_map(move |(first, n)| (first + 1..first + n).map(|t| (t, labels[t])))
+            .filter(|(_, label)| *label != IGNORED)
     }
 
     /// The supervised positions; refuses a target outside the vocabulary and shapes that do not fit.
@@ -125,7 +184,13 @@ impl Batch {
             || self.ids.len() != cells
             || self.labels.len() != cells
             || self.lengths.len() != self.rows
+            || self.samples.len() != self.rows
             || self.lengths.iter().any(|&n| n == 0 || n > self.width)
+            || self
+                .samples
+                .iter()
+                .zip(&self.lengths)
+                .any(|(pack, n)| pack.contains(&0) || pack.iter().sum::<usize>() != *n)
         {
             return Err(Error::value(
                 "batch",
@@ -167,6 +232,21 @@ mod tests {
         assert_eq!((batch.supervised_tokens(), batch.real_tokens()), (2, 5));
         let t = batch.targets(8).unwrap();
         assert_eq!((t.positions, t.ids, t.per_row), (vec![1, 3], vec![5, 7], vec![1, 1]));
+    }
+
+    #[test]
+    fn packed_samples_keep_their_targets_and_positions() {
+        let row = |ids: &[u32]| Row { ids: ids.to_vec(), labels: ids.iter().map(|id| *id as i32).collect() };
+        let packs = [vec![row(&[1, 2, 3]), row(&[4, 5])], vec![row(&[6]), row(&[7, 8])]];
+        let batch = Batch::packed(&packs, 0).unwrap();
+        assert_eq!((batch.rows, batch.width, batch.longest_sample()), (2, 5, 3));
+        assert_eq!(batch.ids, [1, 2, 3, 4, 5, 6, 7, 8, 0, 0]);
+        assert_eq!(batch.positions(), Positions::Tokens(vec![0, 1, 2, 0, 1, 0, 0, 1, 0, 0]));
+        // What the same samples have as rows of their own: two, one, none and one target.
+        let targets = batch.targets(9).unwrap();
+        assert_eq!((targets.positions, targets.ids), (vec![0, 1, 3, 6], vec![2, 3, 5, 8]));
+        assert_eq!((batch.supervised_tokens(), batch.real_tokens()), (4, 8));
+        assert!(Batch::packed(&[Vec::<Row>::new()], 0).is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::linear::{Context, Linear};
 use super::mlp::Mlp;
 use super::param::{Builder, Parameter};
 use crate::Result;
+use crate::ops::attention::Spans;
 use crate::ops::rms_norm::rms_norm;
 use candle_core::{Tensor, Var};
 use tb_core::decoder_config::DecoderConfig;
@@ -55,13 +56,13 @@ impl Block {
         &self,
         x: &Tensor,
         rotation: &Rotation<'_>,
-        lengths: Option<&[usize]>,
+        spans: Option<&Spans>,
         ctx: Context,
     ) -> Result<Tensor> {
         let attended = match self.input_norm.weight {
-            Parameter::Frozen(_) => self.attention.fused(x, &self.input_norm, rotation, lengths, ctx)?,
+            Parameter::Frozen(_) => self.attention.fused(x, &self.input_norm, rotation, spans, ctx)?,
             Parameter::Trained(_) => {
-                (x + self.attention.forward(&self.input_norm.forward(x)?, rotation, lengths, ctx)?)?
+                (x + self.attention.forward(&self.input_norm.forward(x)?, rotation, spans, ctx)?)?
             }
         };
         self.feed_forward(&attended, ctx)

@@ -15,6 +15,8 @@ use tb_core::random::{Purpose, Stream, name_key};
 pub(crate) struct Context {
     pub(crate) pass: Pass,
     pub(crate) adapter: AdapterSwitch,
+    /// Size of the noise on embedded tokens, in training.
+    pub(crate) noise_alpha: f64,
 }
 
 /// y = W x + b, plus the adapter's part while it is switched on.
@@ -70,12 +72,12 @@ impl Linear {
         Projection { weight: self.weight.tensor(), bias: self.bias.as_ref().map(Parameter::tensor), adapter }
     }
 
-    /// A mask of its own for every layer, step and micro-batch.
+    /// A mask of its own for every layer, step and row.
     fn dropout(&self, lora: &LoraLayer, pass: Pass) -> Option<Dropout> {
         match pass {
-            Pass::Train { seed, step, micro } if lora.dropout > 0.0 => {
-                let lane = name_key(&format!("{}#{micro}", self.path));
-                Some(Dropout { p: lora.dropout as f32, stream: Stream::new(seed, step, Purpose::Dropout, lane) })
+            Pass::Train { seed, step, first_row } if lora.dropout > 0.0 => {
+                let stream = Stream::new(seed, step, Purpose::Dropout, name_key(&self.path));
+                Some(Dropout { p: lora.dropout as f32, stream, first_row })
             }
             Pass::Train { .. } | Pass::Eval => None,
         }

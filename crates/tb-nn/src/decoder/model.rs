@@ -4,12 +4,12 @@ use super::attention::Rotation;
 use super::batch::Batch;
 use super::block::{Block, Norm};
 use super::linear::{Context, Linear};
+use super::noise::noisy;
 use super::param::{Builder, Parameter};
 use super::recompute::{Checkpointing, recomputed};
 use super::rope::RopeTable;
 use crate::Result;
 use crate::ops::embedding::embedding;
-use crate::ops::rope::Positions;
 use candle_core::Tensor;
 use std::sync::Arc;
 use tb_core::decoder_config::{DecoderConfig, EMBEDDING, HEAD, HeadKind};
@@ -64,17 +64,17 @@ impl Model {
 
     /// Hidden states after the final norm, (B, T, C).
     pub(crate) fn hidden(&self, batch: &Batch, ctx: Context, graph: Graph) -> Result<Tensor> {
-        let mut x = self.embed(&batch.ids, batch.rows, batch.width)?;
-        let (cos, sin) = self.rope.upto(batch.width)?;
-        let positions = Positions::From(0);
-        let lengths = batch.lengths.iter().any(|n| *n != batch.width).then_some(batch.lengths.as_slice());
+        let mut x = noisy(self.embed(&batch.ids, batch.rows, batch.width)?, batch, ctx)?;
+        let (cos, sin) = self.rope.upto(batch.longest_sample())?;
+        let (positions, spans) = (batch.positions(), batch.spans()?);
+        let spans = spans.as_ref();
         for block in &self.blocks {
             let rotation = Rotation { cos: &cos, sin: &sin, positions: &positions };
             x = match graph {
-                Graph::Kept(Checkpointing::Off) => block.forward(&x, &rotation, lengths, ctx)?,
-                Graph::Kept(Checkpointing::PerBlock) => recomputed(block, &x, (&cos, &sin), lengths, ctx)?,
+                Graph::Kept(Checkpointing::Off) => block.forward(&x, &rotation, spans, ctx)?,
+                Graph::Kept(Checkpointing::PerBlock) => recomputed(block, &x, &rotation, spans, ctx)?,
                 // What a block has kept for a backward pass goes with the graph.
-                Graph::Dropped => block.forward(&x, &rotation, lengths, ctx)?.detach(),
+                Graph::Dropped => block.forward(&x, &rotation, spans, ctx)?.detach(),
             };
         }
         self.norm.forward(&x)

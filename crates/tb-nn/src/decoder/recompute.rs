@@ -7,6 +7,7 @@ use super::attention::Rotation;
 use super::block::Block;
 use super::linear::Context;
 use crate::Result;
+use crate::ops::attention::Spans;
 use crate::ops::rope::Positions;
 use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor, Var};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,20 +22,21 @@ pub enum Checkpointing {
     PerBlock,
 }
 
-/// As `block.forward` from position 0, keeping only x.
+/// As `block.forward`, keeping only x.
 pub(super) fn recomputed(
     block: &Arc<Block>,
     x: &Tensor,
-    (cos, sin): (&Tensor, &Tensor),
-    lengths: Option<&[usize]>,
+    rotation: &Rotation<'_>,
+    spans: Option<&Spans>,
     ctx: Context,
 ) -> Result<Tensor> {
     let vars = block.vars();
     let op = Recompute {
         block: Arc::clone(block),
-        cos: cos.clone(),
-        sin: sin.clone(),
-        lengths: lengths.map(<[usize]>::to_vec),
+        cos: rotation.cos.clone(),
+        sin: rotation.sin.clone(),
+        positions: rotation.positions.clone(),
+        spans: spans.cloned(),
         ctx,
         wants_input: x.track_op(),
         forward: Mutex::new(None),
@@ -58,7 +60,8 @@ struct Recompute {
     block: Arc<Block>,
     cos: Tensor,
     sin: Tensor,
-    lengths: Option<Vec<usize>>,
+    positions: Positions,
+    spans: Option<Spans>,
     ctx: Context,
     /// Whether anything below the block is trained.
     wants_input: bool,
@@ -68,9 +71,8 @@ struct Recompute {
 
 impl Recompute {
     fn run(&self, x: &Tensor) -> Result<Tensor> {
-        let positions = Positions::From(0);
-        let rotation = Rotation { cos: &self.cos, sin: &self.sin, positions: &positions };
-        self.block.forward(x, &rotation, self.lengths.as_deref(), self.ctx)
+        let rotation = Rotation { cos: &self.cos, sin: &self.sin, positions: &self.positions };
+        self.block.forward(x, &rotation, self.spans.as_ref(), self.ctx)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Flow;
 use crate::Result;
 use crate::decoder::{Batch, Decoder, DecoderConfig, Pass, Rotation};
-use crate::ops::attention::causal_attention;
+use crate::ops::attention::{Spans, causal_attention};
 use crate::ops::decode_attention::{CachedRow, decode_attention};
 use crate::ops::rope::Positions;
 use candle_core::{DType, Tensor};
@@ -46,6 +46,7 @@ pub(super) fn prefill_while(
     let mut x = model.embed(&batch.ids, batch.rows, batch.width)?.detach(); // (B, T, C)
     let (cos, sin) = model.rope.upto(batch.width)?;
     let rotation = Rotation { cos: &cos, sin: &sin, positions: &Positions::From(0) };
+    let spans = Spans::from_lengths(&batch.lengths, batch.width)?;
     let token = decoder.config().num_key_value_heads * decoder.config().head_dim;
     for (layer, block) in model.blocks.iter().enumerate() {
         match wanted() {
@@ -60,7 +61,7 @@ pub(super) fn prefill_while(
             cache.layers[layer].0.extend_from_slice(&keys[part.clone()]);
             cache.layers[layer].1.extend_from_slice(&values[part]);
         }
-        let attended = causal_attention(&q, &k, &v, block.attention.sight(), Some(&batch.lengths))?;
+        let attended = causal_attention(&q, &k, &v, block.attention.sight(), Some(&spans))?;
         x = block.feed_forward(&(&x + block.attention.output(&attended, ctx)?)?, ctx)?.detach();
     }
     for (cache, length) in caches.iter_mut().zip(&batch.lengths) {

@@ -30,6 +30,44 @@ pub(crate) struct Dims {
     pub(crate) size: usize,
 }
 
+/// Which tokens of a batch attend among themselves: runs within its rows, each a sample of its own. Tokens in no run are padding.
+///
+/// Several runs in a row make attention block-diagonal: the samples that were packed into the row do not see each other, and
+/// nothing is computed between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spans {
+    rows: usize,
+    width: usize,
+    /// First token (row * width + column) and tokens of each run that has any.
+    runs: Vec<(usize, usize)>,
+}
+
+impl Spans {
+    /// One run at the beginning of each row. An error where a row is longer than the width.
+    pub fn from_lengths(lengths: &[usize], width: usize) -> Result<Self> {
+        let rows: Vec<&[usize]> = lengths.iter().map(std::slice::from_ref).collect();
+        Self::from_rows(&rows, width)
+    }
+
+    /// The lengths of the runs of each row, one behind the other from the row's beginning. An error where they are longer than the width.
+    pub fn from_rows<R: AsRef<[usize]>>(rows: &[R], width: usize) -> Result<Self> {
+        let mut runs = Vec::with_capacity(rows.len());
+        for (row, lengths) in rows.iter().enumerate() {
+            let mut at = 0;
+            for length in lengths.as_ref() {
+                if *length > 0 {
+                    runs.push((row * width + at, *length));
+                }
+                at += length;
+            }
+            if at > width {
+                return Err(Error::value("spans", format!("row {row} has {at} tokens, more than the width {width}")));
+            }
+        }
+        Ok(Self { rows: rows.len(), width, runs })
+    }
+}
+
 /// How a query scores the keys before it, and which of them it sees.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sight {
@@ -71,20 +109,22 @@ impl Sight {
 pub(crate) struct Core {
     pub(crate) dims: Dims,
     pub(crate) sight: Sight,
-    pub(crate) lengths: Option<Vec<usize>>,
+    /// First token and tokens of each run.
+    runs: Vec<(usize, usize)>,
 }
 
 struct Attention {
     core: Core,
-    /// Log-sum-exp of each row of scores (B, H, T).
+    /// Log-sum-exp of each row of scores (B, T, H).
     log_sums: OnceLock<Vec<f32>>,
 }
 
 /// softmax(cap(scale q k') + mask) v; q (B, T, H, D), k and v (B, T, K, D) with K dividing H; the result is (B, T, H, D).
 ///
-/// Query head h attends with key/value head h / (H / K). The mask is causal, and within the window of `sight`. `lengths` gives the real tokens of each row: tokens from there on
-/// are neither attended nor computed, and their result and gradients are 0.
-pub fn causal_attention(q: &Tensor, k: &Tensor, v: &Tensor, sight: Sight, lengths: Option<&[usize]>) -> Result<Tensor> {
+/// Query head h attends with key/value head h / (H / K). The mask is causal, and within the window of `sight`. Tokens attend within
+/// their run of `spans` (`None`: within their row); those in no run are neither attended nor computed, and their result and gradients
+/// are 0.
+pub fn causal_attention(q: &Tensor, k: &Tensor, v: &Tensor, sight: Sight, spans: Option<&Spans>) -> Result<Tensor> {
     const OP: &str = "causal_attention";
     let &[rows, tokens, heads, size] = q.dims() else {
         return Err(Error::shape(OP, "q", "(B, T, H, D)", q.dims()));
@@ -98,7 +138,7 @@ pub fn causal_attention(q: &Tensor, k: &Tensor, v: &Tensor, sight: Sight, length
     if v.dims() != k.dims() {
         return Err(Error::shape(OP, "v", format!("{:?}", k.dims()), v.dims()));
     }
-    let core = Core::new(Dims { rows, tokens, heads, kv_heads, size }, sight, lengths)?;
+    let core = Core::new(Dims { rows, tokens, heads, kv_heads, size }, sight, spans)?;
     Ok(q.apply_op3(k, v, Attention { core, log_sums: OnceLock::new() })?)
 }
 
@@ -157,20 +197,20 @@ vectorized! {
 }
 
 impl Core {
-    /// Attention of these sizes, after checking the lengths.
-    pub(crate) fn new(dims: Dims, sight: Sight, lengths: Option<&[usize]>) -> Result<Self> {
+    /// Attention of these sizes, after checking the spans against them.
+    pub(crate) fn new(dims: Dims, sight: Sight, spans: Option<&Spans>) -> Result<Self> {
         sight.check("causal_attention")?;
-        if let Some(lengths) = lengths
-            && (lengths.len() != dims.rows || lengths.iter().any(|l| *l > dims.tokens))
-        {
-            let what = format!("{} lengths of at most {} are needed, got {lengths:?}", dims.rows, dims.tokens);
-            return Err(Error::value("causal_attention", what));
-        }
-        Ok(Self { dims, sight, lengths: lengths.map(<[usize]>::to_vec) })
-    }
-
-    fn length(&self, row: usize) -> usize {
-        self.lengths.as_ref().map_or(self.dims.tokens, |l| l[row])
+        let runs = match spans {
+            None => (0..dims.rows).map(|row| (row * dims.tokens, dims.tokens)).collect(),
+            Some(spans) if (spans.rows, spans.width) == (dims.rows, dims.tokens) => spans.runs.clone(),
+            Some(spans) => {
+                let (rows, width) = (spans.rows, spans.width);
+                let what =
+                    format!("spans of {rows} rows of {width} tokens do not fit {} of {}", dims.rows, dims.tokens);
+                return Err(Error::value("causal_attention", what));
+            }
+        };
+        Ok(Self { dims, sight, runs })
     }
 
     /// Keys of the tile `first..end` that a query sees, counted from `first`.
@@ -179,26 +219,30 @@ impl Core {
         self.sight.first(query).clamp(first, last) - first..last - first
     }
 
-    /// The result (B, T, H, D) and the log-sum-exp of each row of scores (B, H, T).
+    /// The result (B, T, H, D) and the log-sum-exp of each row of scores (B, T, H).
     pub(crate) fn forward(&self, q: &[f32], k: &[f32], v: &[f32]) -> (Vec<f32>, Vec<f32>) {
         let Dims { rows, tokens, heads, kv_heads, size } = self.dims;
         let (q_row, k_row) = (heads * size, kv_heads * size);
         let mut out = vec![0f32; rows * tokens * q_row];
         let mut log_sums = vec![0f32; rows * heads * tokens];
         let (shared, shared_sums) = (SharedOut::new(&mut out), SharedOut::new(&mut log_sums));
-        // The longest tiles first, so that the threads finish together.
-        let tiles = tokens.div_ceil(QUERIES);
-        (0..rows * heads * tiles).into_par_iter().for_each_init(
+        // Tiles of queries: the run's first token, and the tile's bounds in the run. Those that see most keys first, so that the
+        // threads finish together.
+        let mut tiles: Vec<(usize, usize, usize)> = self
+            .runs
+            .iter()
+            .flat_map(|(base, length)| {
+                (0..*length).step_by(QUERIES).map(|first| (*base, first, (first + QUERIES).min(*length)))
+            })
+            .collect();
+        tiles.sort_by_key(|(_, first, _)| std::cmp::Reverse(*first));
+        (0..tiles.len() * heads).into_par_iter().for_each_init(
             || vec![0f32; QUERIES * KEYS],
             |scores, task| {
-                let (tile, b, h) = (tiles - 1 - task / (rows * heads), task / heads % rows, task % heads);
-                let (first, end) = (tile * QUERIES, ((tile + 1) * QUERIES).min(self.length(b)));
-                if first >= end {
-                    return;
-                }
+                let ((base, first, end), h) = (tiles[task / heads], task % heads);
                 let n = end - first;
-                let q_at = (b * tokens + first) * q_row + h * size;
-                let kv_at = |key: usize| (b * tokens + key) * k_row + h / (heads / kv_heads) * size;
+                let q_at = (base + first) * q_row + h * size;
+                let kv_at = |key: usize| (base + key) * k_row + h / (heads / kv_heads) * size;
                 let (mut tops, mut sums) = ([f32::NEG_INFINITY; QUERIES], [0f32; QUERIES]);
                 let start = self.sight.first(first);
                 for key in (start..end).step_by(KEYS) {
@@ -233,10 +277,10 @@ impl Core {
                     }
                 }
                 for i in 0..n {
-                    // SAFETY: as above; log_sums has one element per (b, h, token).
+                    // SAFETY: as above; log_sums has one element per (token, h).
                     unsafe {
                         scale_row(std::slice::from_raw_parts_mut(shared.at(q_at + i * q_row), size), 1.0 / sums[i]);
-                        *shared_sums.at((b * heads + h) * tokens + first + i) = tops[i] + sums[i].ln();
+                        *shared_sums.at((base + first + i) * heads + h) = tops[i] + sums[i].ln();
                     }
                 }
             },
@@ -251,24 +295,23 @@ impl Core {
         (y, log_sums): (&[f32], &[f32]),
         dy: &[f32],
     ) -> [Vec<f32>; 3] {
-        let Dims { rows, tokens, heads, kv_heads, size } = self.dims;
+        let Dims { heads, kv_heads, size, .. } = self.dims;
         let (q_row, k_row) = (heads * size, kv_heads * size);
         let mut dq = vec![0f32; q.len()];
         let (mut dk, mut dv) = (vec![0f32; k.len()], vec![0f32; v.len()]);
         let (dq_out, dk_out, dv_out) = (SharedOut::new(&mut dq), SharedOut::new(&mut dk), SharedOut::new(&mut dv));
-        // One task owns a key/value head and all its query heads: sums over the group have a fixed order.
-        (0..rows * kv_heads).into_par_iter().for_each_init(
+        // One task owns a key/value head of a run and all its query heads: sums over the group have a fixed order.
+        (0..self.runs.len() * kv_heads).into_par_iter().for_each_init(
             || (vec![0f32; QUERIES * KEYS], vec![0f32; QUERIES * KEYS]),
             |(p, dp), task| {
-                let (b, kv) = (task / kv_heads, task % kv_heads);
-                let length = self.length(b);
+                let ((base, length), kv) = (self.runs[task / kv_heads], task % kv_heads);
                 let group = heads / kv_heads;
                 for (h, first) in (kv * group..(kv + 1) * group)
                     .flat_map(|h| (0..length).step_by(QUERIES).map(move |first| (h, first)))
                 {
                     let end = (first + QUERIES).min(length);
                     let n = end - first;
-                    let q_at = (b * tokens + first) * q_row + h * size;
+                    let q_at = (base + first) * q_row + h * size;
                     let queries = Mat { data: &q[q_at..], row: q_row, col: 1 };
                     let upstream = Mat { data: &dy[q_at..], row: q_row, col: 1 };
                     let mut deltas = [0f32; QUERIES];
@@ -281,14 +324,14 @@ impl Core {
                         let key_end = (key + KEYS).min(end);
                         let m = key_end - key;
                         let (p, dp) = (&mut p[..n * m], &mut dp[..n * m]);
-                        let at = (b * tokens + key) * k_row + kv * size;
+                        let at = (base + key) * k_row + kv * size;
                         let keys = Mat { data: &k[at..], row: k_row, col: 1 };
                         let values = Mat { data: &v[at..], row: k_row, col: 1 };
                         let (keys_t, values_t) = (keys.turned(), values.turned());
                         product((n, m, size), p, Old::Drop, queries, keys_t, self.sight.scale, ONE);
                         product((n, m, size), dp, Old::Drop, upstream, values_t, 1.0, ONE);
                         for (i, (p, dp)) in p.chunks_exact_mut(m).zip(dp.chunks_exact_mut(m)).enumerate() {
-                            let log_sum = log_sums[(b * heads + h) * tokens + first + i];
+                            let log_sum = log_sums[(base + first + i) * heads + h];
                             let seen = self.seen(first + i, key, key_end);
                             for dead in [0..seen.start, seen.end..m] {
                                 p[dead.clone()].fill(0.0);

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result as CandleResult, Shape, Tensor};
 
 use crate::error::{Error, Result};
-use crate::ops::attention::{Core, Dims, Sight};
+use crate::ops::attention::{Core, Dims, Sight, Spans};
 use crate::ops::linear::Hidden;
 use crate::ops::projection::{Layer, Projection, layers};
 use crate::ops::rms_norm::{norm_rows, norm_rows_backward};
@@ -42,8 +42,8 @@ pub struct AttentionBlock<'a> {
     pub positions: &'a Positions,
     /// How queries score keys, and which they see.
     pub sight: Sight,
-    /// Real tokens of each row; `None` where every row is full.
-    pub lengths: Option<&'a [usize]>,
+    /// The tokens that attend among themselves; `None` where each row is one full sample.
+    pub spans: Option<&'a Spans>,
 }
 
 struct Kept {
@@ -67,7 +67,7 @@ struct Op {
 
 /// y = x + o(attention(rope(q(n)), rope(k(n)), v(n))) with n = rms_norm(x); x (B, T, C).
 ///
-/// Backward: dx, and the gradients of the adapters. Causal, grouped heads and lengths as in `attention::causal_attention`,
+/// Backward: dx, and the gradients of the adapters. Causal, grouped heads and spans as in `attention::causal_attention`,
 /// except that the residual of a padded token passes through.
 pub fn attention_block(x: &Tensor, block: &AttentionBlock) -> Result<Tensor> {
     const OP: &str = "attention_block";
@@ -90,13 +90,13 @@ pub fn attention_block(x: &Tensor, block: &AttentionBlock) -> Result<Tensor> {
         ("v", &block.v, (narrow, c)),
         ("o", &block.o, (c, wide)),
     ];
-    let (layers, flat) = layers(OP, parts)?;
+    let (layers, flat) = layers(OP, tokens, parts)?;
     let op = Op {
         norm: block.norm.detach(),
         eps: block.eps as f32,
         layers,
         rotation: Rotation::new(block.cos, block.sin, block.positions, [rows, tokens, heads, size])?,
-        core: Core::new(dims, block.sight, block.lengths)?,
+        core: Core::new(dims, block.sight, block.spans)?,
         kept: OnceLock::new(),
     };
     Ok(match flat {

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 pub use frozen::frozen_linear;
 pub use full::full_linear;
 pub use lora::{Dropout, lora_linear};
-pub(crate) use lora::{Hidden, LowRank};
+pub(crate) use lora::{Hidden, LowRank, row_width};
 
 /// The rows N of x (..., I) after checking x, W (O, I) and b (O) against each other: (N, O, I).
 fn dims(op: &'static str, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<(usize, usize, usize)> {

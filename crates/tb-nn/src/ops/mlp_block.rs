@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result as CandleResult, Shape, Tensor};
 
 use crate::error::{Error, Result};
-use crate::ops::linear::Hidden;
+use crate::ops::linear::{Hidden, row_width};
 use crate::ops::projection::{Layer, Projection, layers};
 use crate::ops::rms_norm::{norm_rows, norm_rows_backward};
 use crate::ops::slices::{floats, read, store, tensor};
@@ -54,7 +54,7 @@ pub fn mlp_block(x: &Tensor, block: &MlpBlock) -> Result<Tensor> {
     }
     let f = block.gate.weight.dims().first().copied().unwrap_or(0);
     let parts = [("gate", &block.gate, (f, c)), ("up", &block.up, (f, c)), ("down", &block.down, (c, f))];
-    let (layers, flat) = layers(OP, parts)?;
+    let (layers, flat) = layers(OP, row_width(x), parts)?;
     let op = Op { norm: block.norm.detach(), eps: block.eps as f32, layers, kept: OnceLock::new() };
     Ok(match flat {
         None => x.apply_op1(op)?,

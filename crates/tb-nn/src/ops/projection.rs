@@ -43,9 +43,10 @@ pub(crate) struct Layer {
     adapter: Option<(LowRank, usize)>,
 }
 
-/// The layers of a block and its adapters as one flat tensor, `None` where there is none.
+/// The layers of a block on rows of `width` tokens, and its adapters as one flat tensor, `None` where there is none.
 pub(crate) fn layers<const N: usize>(
     op: &'static str,
+    width: usize,
     projections: [(&'static str, &Projection, (usize, usize)); N],
 ) -> Result<([Layer; N], Option<Tensor>)> {
     let mut parts = Vec::new();
@@ -70,7 +71,7 @@ pub(crate) fn layers<const N: usize>(
                 if a.b.dims() != [outputs, rank] {
                     return Err(Error::shape(op, name, format!("B ({outputs}, {rank})"), a.b.dims()));
                 }
-                let dropout = a.dropout.map(Dropout::checked).transpose()?.flatten();
+                let dropout = a.dropout.map(|d| d.checked(width)).transpose()?.flatten();
                 parts.extend([a.a.flatten_all()?, a.b.flatten_all()?]);
                 let at = offset;
                 offset += rank * (inputs + outputs);

@@ -39,8 +39,9 @@ pub fn batch(golden: &HashMap<String, Tensor>) -> Batch {
         Some(_) => whole("labels").into_iter().map(|v| v as i32).collect(),
         None => vec![-100; ids.len()],
     };
-    let lengths = whole("lengths").into_iter().map(|v| v as usize).collect();
-    Batch { ids, labels, lengths, rows, width }
+    let lengths: Vec<usize> = whole("lengths").into_iter().map(|v| v as usize).collect();
+    let samples = lengths.iter().map(|n| vec![*n]).collect();
+    Batch { ids, labels, lengths, samples, rows, width }
 }
 
 pub fn floats(t: &Tensor) -> Vec<f32> {

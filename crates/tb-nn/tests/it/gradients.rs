@@ -8,7 +8,7 @@ use tb_nn::optim::{
 };
 use tb_nn::{Batch, Checkpointing, Decoder, LoraConfig, Pass, TargetModules};
 
-const TRAIN: Pass = Pass::Train { seed: 1, step: 0, micro: 0 };
+const TRAIN: Pass = Pass::Train { seed: 1, step: 0, first_row: 0 };
 
 fn adapted(dropout: f64) -> (Decoder, Batch) {
     let mut decoder = golden::decoder("qwen2");
@@ -57,14 +57,14 @@ fn b_moves_first_and_a_after_one_step() {
 }
 
 #[test]
-fn dropout_is_a_function_of_seed_step_and_micro_batch() {
+fn dropout_is_a_function_of_seed_step_and_row() {
     let (decoder, batch) = adapted(0.5);
     // B must not be zero for the mask to show.
     for (_, var) in decoder.trainable() {
         var.set(&(var.as_tensor() + 0.05).unwrap()).unwrap();
     }
     let loss = |pass| decoder.loss(&batch, pass).unwrap().to_scalar::<f32>().unwrap();
-    let at = |seed, step, micro| loss(Pass::Train { seed, step, micro });
+    let at = |seed, step, first_row| loss(Pass::Train { seed, step, first_row });
     assert_eq!(at(1, 2, 0), at(1, 2, 0));
     let others = [at(2, 2, 0), at(1, 3, 0), at(1, 2, 1), loss(Pass::Eval)];
     assert!(others.iter().all(|l| *l != at(1, 2, 0)), "{others:?}");

@@ -9,6 +9,7 @@ mod broken_files;
 mod gguf;
 mod golden;
 mod gradients;
+mod packed;
 mod parity;
 mod pretrain;
 mod training;

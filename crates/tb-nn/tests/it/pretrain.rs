@@ -9,7 +9,7 @@ use tb_nn::optim::{
 };
 use tb_nn::{Batch, Checkpointing, Decoder, LoraConfig, Pass, Row};
 
-const TRAIN: Pass = Pass::Train { seed: 1, step: 0, micro: 0 };
+const TRAIN: Pass = Pass::Train { seed: 1, step: 0, first_row: 0 };
 
 fn random(name: &str) -> Decoder {
     let config = tb_nn::decoder::read_config(&golden::folder(name)).unwrap();

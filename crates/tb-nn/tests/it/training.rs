@@ -33,7 +33,7 @@ fn train(name: &str) -> Run {
         let mut gradients = Gradients::default();
         let mut total = 0.0;
         for (micro, batch) in batches.iter().enumerate() {
-            let pass = Pass::Train { seed: 1, step: step as u64, micro: micro as u32 };
+            let pass = Pass::Train { seed: 1, step: step as u64, first_row: (micro * per_micro) as u32 };
             let loss = (decoder.loss(batch, pass).unwrap() / targets as f64).unwrap();
             total += f64::from(loss.to_scalar::<f32>().unwrap());
             gradients.add(&decoder.trainable(), &loss.backward().unwrap()).unwrap();

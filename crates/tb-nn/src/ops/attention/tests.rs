@@ -67,13 +67,50 @@ fn gradients_over_several_key_tiles_agree_with_the_plain_formula() -> Result<()>
 #[test]
 fn padding_is_not_attended_and_gives_zero() -> Result<()> {
     let [q, k, v] = case(3, 7, 2, 1, 4)?;
-    let lengths = [7, 4, 0];
-    let y = causal_attention(&q, &k, &v, Sight::scaled(0.5), Some(&lengths))?;
+    let spans = Spans::from_lengths(&[7, 4, 0], 7)?;
+    let y = causal_attention(&q, &k, &v, Sight::scaled(0.5), Some(&spans))?;
     let short = causal_attention(&q.i((1..2, ..4))?, &k.i((1..2, ..4))?, &v.i((1..2, ..4))?, Sight::scaled(0.5), None)?;
     assert_close(&y.i((1..2, ..4))?, &short, 1e-6);
     assert_eq!(y.i((1, 4..))?.abs()?.sum_all()?.to_scalar::<f32>()?, 0.0);
     assert_eq!(y.i(2)?.abs()?.sum_all()?.to_scalar::<f32>()?, 0.0);
-    check(&[q, k, v], |x| causal_attention(&x[0], &x[1], &x[2], Sight::scaled(0.5), Some(&lengths)));
+    check(&[q, k, v], |x| causal_attention(&x[0], &x[1], &x[2], Sight::scaled(0.5), Some(&spans)));
+    Ok(())
+}
+
+#[test]
+fn packed_runs_have_the_bits_of_rows_of_their_own() -> Result<()> {
+    // Runs that begin inside tiles, one longer than a tile, padding at the end.
+    let lengths = [3, 70, 1, 130];
+    let width = 210;
+    let vars: Vec<_> = case(1, width, 4, 2, 8)?.iter().map(|t| candle_core::Var::from_tensor(t).unwrap()).collect();
+    let weight = noise(&[1, width, 4, 8], 9)?;
+    let packed = Spans::from_rows(&[lengths], width)?;
+    let y = causal_attention(&vars[0], &vars[1], &vars[2], Sight::scaled(0.4), Some(&packed))?;
+    let grads = (&y * &weight)?.sum_all()?.backward()?;
+    let bits = |t: &Tensor| -> Result<Vec<u32>> {
+        Ok(t.flatten_all()?.to_vec1::<f32>()?.iter().map(|v| v.to_bits()).collect())
+    };
+    let mut at = 0;
+    for n in lengths {
+        let cut = |t: &Tensor| Ok::<_, Error>(t.i((.., at..at + n))?.contiguous()?);
+        let alone: Vec<_> =
+            vars.iter().map(|v| Ok(candle_core::Var::from_tensor(&cut(v)?)?)).collect::<Result<Vec<_>>>()?;
+        let want = causal_attention(&alone[0], &alone[1], &alone[2], Sight::scaled(0.4), None)?;
+        assert_eq!(bits(&cut(&y)?)?, bits(&want)?);
+        let wanted = (want * cut(&weight)?)?.sum_all()?.backward()?;
+        for (v, alone) in vars.iter().zip(&alone) {
+            assert_eq!(bits(&cut(grads.get(v).unwrap())?)?, bits(wanted.get(alone).unwrap())?);
+        }
+        at += n;
+    }
+    assert_eq!(y.i((0, at..))?.abs()?.sum_all()?.to_scalar::<f32>()?, 0.0);
+    Ok(())
+}
+
+#[test]
+fn block_diagonal_gradients_agree_with_finite_differences() -> Result<()> {
+    let spans = Spans::from_rows(&[vec![2, 3], vec![1, 2]], 6)?;
+    check(&case(2, 6, 4, 2, 3)?, |x| causal_attention(&x[0], &x[1], &x[2], Sight::scaled(0.6), Some(&spans)));
     Ok(())
 }
 
@@ -113,16 +150,20 @@ fn windows_and_caps_agree_with_the_plain_formula() -> Result<()> {
         }
     }
     let sight = Sight { scale: 0.6, window: Some(3), soft_cap: Some(0.8) };
-    check(&case(2, 7, 4, 2, 3)?, |x| causal_attention(&x[0], &x[1], &x[2], sight, Some(&[7, 4])));
+    let spans = Spans::from_rows(&[vec![7], vec![3, 2]], 7)?;
+    check(&case(2, 7, 4, 2, 3)?, |x| causal_attention(&x[0], &x[1], &x[2], sight, Some(&spans)));
     Ok(())
 }
 
 #[test]
-fn wrong_heads_and_lengths_are_refused() -> Result<()> {
+fn wrong_heads_and_spans_are_refused() -> Result<()> {
     let [q, k, v] = case(1, 4, 4, 3, 2)?;
     assert!(matches!(causal_attention(&q, &k, &v, Sight::scaled(1.0), None), Err(Error::Shape { .. })));
     let [q, k, v] = case(1, 4, 4, 2, 2)?;
-    assert!(matches!(causal_attention(&q, &k, &v, Sight::scaled(1.0), Some(&[5])), Err(Error::Value { .. })));
+    assert!(matches!(Spans::from_lengths(&[5], 4), Err(Error::Value { .. })));
+    assert!(matches!(Spans::from_rows(&[[2, 3]], 4), Err(Error::Value { .. })));
+    let two_rows = Spans::from_lengths(&[4, 4], 4)?;
+    assert!(matches!(causal_attention(&q, &k, &v, Sight::scaled(1.0), Some(&two_rows)), Err(Error::Value { .. })));
     for wrong in [Sight { window: Some(0), ..Sight::scaled(1.0) }, Sight { soft_cap: Some(0.0), ..Sight::scaled(1.0) }]
     {
         assert!(matches!(causal_attention(&q, &k, &v, wrong, None), Err(Error::Value { .. })));

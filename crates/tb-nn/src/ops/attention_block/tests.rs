@@ -5,7 +5,7 @@ use tb_core::random::{Purpose, Stream};
 
 use super::*;
 use crate::ops::WeightGrad;
-use crate::ops::attention::causal_attention;
+use crate::ops::attention::{Spans, causal_attention};
 use crate::ops::gradient_check::{assert_close, check, noise, same_bits_on_any_threads};
 use crate::ops::linear::{Dropout, frozen_linear, lora_linear};
 use crate::ops::projection::Adapter;
@@ -35,7 +35,7 @@ fn parts() -> Result<Parts> {
 }
 
 fn dropout() -> Dropout {
-    Dropout { p: 0.2, stream: Stream::new(3, 1, Purpose::Dropout, 4) }
+    Dropout { p: 0.2, stream: Stream::new(3, 1, Purpose::Dropout, 4), first_row: 2 }
 }
 
 /// Adapters on q, k, o; a bias on q; t is x, then A and B of each.
@@ -55,7 +55,7 @@ fn fused(t: &[Tensor], p: &Parts) -> Result<Tensor> {
         sin: &p.sin,
         positions: &Positions::From(0),
         sight: Sight::scaled(0.4),
-        lengths: Some(&LENGTHS),
+        spans: Some(&Spans::from_lengths(&LENGTHS, T)?),
     };
     attention_block(&t[0], &block)
 }
@@ -67,8 +67,13 @@ fn composed(t: &[Tensor], p: &Parts) -> Result<Tensor> {
     let k = lora_linear(&n, &p.weights[1], None, &t[3], &t[4], 1.5, None)?;
     let v = frozen_linear(&n, &p.weights[2], None)?;
     let turn = |x: Tensor, heads| rope(&x.reshape((2, T, heads, D))?, &p.cos, &p.sin, &Positions::From(0));
-    let y =
-        causal_attention(&turn(q, H)?, &turn(k, K)?, &v.reshape((2, T, K, D))?, Sight::scaled(0.4), Some(&LENGTHS))?;
+    let y = causal_attention(
+        &turn(q, H)?,
+        &turn(k, K)?,
+        &v.reshape((2, T, K, D))?,
+        Sight::scaled(0.4),
+        Some(&Spans::from_lengths(&LENGTHS, T)?),
+    )?;
     let y = y.reshape((2, T, H * D))?;
     Ok((&t[0] + lora_linear(&y, &p.weights[3], None, &t[5], &t[6], 1.5, Some(dropout()))?)?)
 }
@@ -120,7 +125,7 @@ fn heads_that_do_not_divide_are_refused() -> Result<()> {
         sin: &p.sin,
         positions: &Positions::From(0),
         sight: Sight::scaled(0.4),
-        lengths: None,
+        spans: None,
     };
     assert!(matches!(attention_block(&t[0], &block), Err(Error::Value { .. })));
     Ok(())

@@ -16,14 +16,23 @@ use crate::ops::lanes::vectorized;
 use crate::ops::matmul::{ALL, Mat, ONE, Old, new_product, product, read_weight};
 use crate::ops::slices::{floats, read, store, tensor};
 
-/// Dropout of the adapter's input: element e of x (in row-major order) is kept when word e of the stream says so,
-/// then scaled by 1 / (1 - p).
+/// Dropout of the adapter's input x (B, T, I): element i of token t of row b is kept when word t I + i of the stream of row
+/// `first_row` + b says so, then scaled by 1 / (1 - p). So a step drops the same elements however it is cut into micro-batches.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
     /// The share of elements set to zero, in 0..1 (1 excluded).
     pub p: f32,
-    /// The random words of this layer at this step and micro-batch.
+    /// The random words of this layer at this step; each row has a stream of its own in it.
     pub stream: Stream,
+    /// Rows of the step before this micro-batch.
+    pub first_row: u32,
+}
+
+/// Dropout of an input whose rows have `width` tokens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowDropout {
+    dropout: Dropout,
+    width: usize,
 }
 
 /// Rows handled at a time, so that the masked copy of x stays in the cache; as many as a mask word has bits.
@@ -62,7 +71,7 @@ pub fn lora_linear(
     if b.dims() != [o, rank] {
         return Err(Error::shape(OP, "B", format!("({o}, {rank})"), b.dims()));
     }
-    let dropout = dropout.map(Dropout::checked).transpose()?.flatten();
+    let dropout = dropout.map(|d| d.checked(row_width(x))).transpose()?.flatten();
     let op = LoraLinear {
         weight: weight.detach().contiguous()?,
         bias: bias.map(Tensor::detach),
@@ -73,27 +82,59 @@ pub fn lora_linear(
     Ok(x.apply_op3(a, b, op)?)
 }
 
+/// Tokens of a row of x (..., T, I).
+pub(crate) fn row_width(x: &Tensor) -> usize {
+    x.dims().iter().rev().nth(1).copied().unwrap_or(1)
+}
+
 impl Dropout {
-    /// Itself, `None` where it drops nothing, an error where p is out of range.
-    pub(crate) fn checked(self) -> Result<Option<Self>> {
+    /// Itself for rows of `width` tokens, `None` where it drops nothing, an error where p is out of range.
+    pub(crate) fn checked(self, width: usize) -> Result<Option<RowDropout>> {
         if !(0.0..1.0).contains(&self.p) {
             return Err(Error::value("dropout", format!("p must be at least 0 and below 1, got {}", self.p)));
         }
-        Ok((self.p > 0.0).then_some(self))
+        Ok((self.p > 0.0).then_some(RowDropout { dropout: self, width: width.max(1) }))
     }
+}
 
-    /// The mask of elements `64 * first ..` as bits, lowest first: set where the element is kept.
-    fn mask(&self, first: usize, words: &mut [u64]) {
-        mask_words(words, &self.stream, (16 * first) as u32, self.threshold());
+impl RowDropout {
+    /// The mask of `tokens` tokens of `inputs` elements from token `first` (a multiple of 64) as bits, lowest first: set where the
+    /// element is kept.
+    fn mask(&self, inputs: usize, first: usize, tokens: usize, words: &mut [u64]) {
+        let threshold = self.threshold();
+        let mut token = first;
+        while token < first + tokens {
+            let (row, t) = (token / self.width, token % self.width);
+            let run = (self.width - t).min(first + tokens - token);
+            let stream = self.dropout.stream.child(u64::from(self.dropout.first_row) + row as u64);
+            let from = (token - first) * inputs;
+            if inputs.is_multiple_of(64) {
+                let words = &mut words[from / 64..(from + run * inputs) / 64];
+                mask_words(words, &stream, (t * inputs / 4) as u32, threshold);
+            } else {
+                // Rows do not begin with a word: bit by bit.
+                let mut block = [0; 4];
+                for k in 0..run * inputs {
+                    let element = t * inputs + k;
+                    if k == 0 || element.is_multiple_of(4) {
+                        block = stream.block_at((element / 4) as u32);
+                    }
+                    let (word, bit) = ((from + k) / 64, (from + k) % 64);
+                    let kept = u64::from(block[element % 4] >= threshold);
+                    words[word] = words[word] & !(1 << bit) | kept << bit;
+                }
+            }
+            token += run;
+        }
     }
 
     /// A word at or above this keeps its element.
     fn threshold(&self) -> u32 {
-        (f64::from(self.p) * 4_294_967_296.0) as u32
+        (f64::from(self.dropout.p) * 4_294_967_296.0) as u32
     }
 
     fn scale(&self) -> f32 {
-        1.0 / (1.0 - self.p)
+        1.0 / (1.0 - self.dropout.p)
     }
 }
 
@@ -145,7 +186,7 @@ pub(crate) struct LowRank {
     pub(crate) inputs: usize,
     pub(crate) outputs: usize,
     pub(crate) scaling: f32,
-    pub(crate) dropout: Option<Dropout>,
+    pub(crate) dropout: Option<RowDropout>,
 }
 
 impl LowRank {
@@ -184,8 +225,8 @@ impl LowRank {
         hidden.h.par_chunks_mut(BLOCK_ROWS * r).zip(hidden.mask.par_chunks_mut(i)).enumerate().for_each_init(
             Vec::new,
             |scratch, (block, (h, mask))| {
-                dropout.mask(block * i, mask);
                 let rows = h.len() / r;
+                dropout.mask(i, block * BLOCK_ROWS, rows, mask);
                 let x = self.dropped(x, block * BLOCK_ROWS, rows, mask, scratch);
                 product((rows, r, i), h, Old::Drop, Mat::rows(x, i), Mat::transposed(a, i), 1.0, ONE);
             },

@@ -14,13 +14,37 @@ fn plain(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> CandleResult<Tensor> {
 }
 
 fn dropout(p: f32) -> Dropout {
-    Dropout { p, stream: Stream::new(5, 1, Purpose::Dropout, 77) }
+    Dropout { p, stream: Stream::new(5, 1, Purpose::Dropout, 77), first_row: 2 }
 }
 
-/// The definition: element e is kept where word e of the stream is at least p 2^32, and scaled.
-fn masked(d: &Dropout, x: &[f32]) -> Vec<f32> {
-    let keep = |e: usize| f64::from(d.stream.block_at((e / 4) as u32)[e % 4]) >= f64::from(d.p) * 4_294_967_296.0 - 1.0;
+/// The definition for x (..., T, I): word t I + i of the stream of row 2 + b, kept from p 2^32 on, and scaled.
+fn masked(d: &Dropout, x: &[f32], row: usize) -> Vec<f32> {
+    let word = |e: usize| d.stream.child(2 + (e / row) as u64).block_at((e % row / 4) as u32)[e % row % 4];
+    let keep = |e: usize| f64::from(word(e)) >= f64::from(d.p) * 4_294_967_296.0 - 1.0;
     x.iter().enumerate().map(|(e, v)| if keep(e) { v / (1.0 - d.p) } else { 0.0 }).collect()
+}
+
+#[test]
+fn dropout_does_not_depend_on_how_rows_are_cut_into_batches() -> Result<()> {
+    for i in [64, 5] {
+        let (w, a, b) = (noise(&[3, i], 2)?, noise(&[2, i], 4)?, noise(&[3, 2], 5)?);
+        let x = noise(&[4, 70, i], 1)?;
+        let of = |x: &Tensor, first_row| {
+            let d = Dropout { first_row, ..dropout(0.3) };
+            lora_linear(x, &w, None, &a, &b, 1.0, Some(d))
+        };
+        let whole = of(&x, 0)?;
+        for (first, rows) in [(0, 1), (1, 2), (3, 1)] {
+            // A narrower batch drops what the wider one drops in the same places.
+            let part = x.narrow(0, first, rows)?.narrow(1, 0, 66)?.contiguous()?;
+            assert_close(
+                &of(&part, first as u32)?,
+                &whole.narrow(0, first, rows)?.narrow(1, 0, 66)?.contiguous()?,
+                1e-5,
+            );
+        }
+    }
+    Ok(())
 }
 
 #[test]
@@ -62,7 +86,8 @@ fn lora_dropout_masks_the_adapter_input_alone() -> Result<()> {
         let (x, w) = (noise(shape, 1)?, noise(&[o, i], 2)?);
         let (a, b) = (noise(&[3, i], 4)?, noise(&[o, 3], 5)?);
         let d = dropout(0.3);
-        let masked = masked(&d, &x.flatten_all()?.to_vec1()?);
+        let row = shape.iter().rev().take(2).product();
+        let masked = masked(&d, &x.flatten_all()?.to_vec1()?, row);
         let masked = Tensor::from_vec(masked, shape, x.device())?;
         let want = (plain(&x, &w, None)? + (plain(&plain(&masked, &a, None)?, &b, None)? * 0.5)?)?;
         assert_close(&lora_linear(&x, &w, None, &a, &b, 0.5, Some(d))?, &want, 3e-5);

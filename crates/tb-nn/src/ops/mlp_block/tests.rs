@@ -28,7 +28,7 @@ fn plain(w: &Tensor) -> Projection<'_> {
 }
 
 fn dropout() -> Dropout {
-    Dropout { p: 0.2, stream: Stream::new(3, 1, Purpose::Dropout, 4) }
+    Dropout { p: 0.2, stream: Stream::new(3, 1, Purpose::Dropout, 4), first_row: 2 }
 }
 
 /// Adapters on up and down: t is x, then A and B of each.

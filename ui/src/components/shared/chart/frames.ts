@@ -5,8 +5,15 @@ export interface Drawn {
   draw(): void;
 }
 
+/** How often curves follow points that arrive: nobody sees more, and where no GPU draws, each drawing costs the run its time. */
+const ARRIVALS_MS = 250;
+
 const waiting = new Set<Drawn>();
 let requested = 0;
+/** What waits for the next drawing of arrivals. */
+const arrived = new Set<Drawn>();
+let paced: ReturnType<typeof setTimeout> | undefined;
+let pacedAt = -Infinity;
 
 function run(): void {
   requested = 0;
@@ -36,7 +43,20 @@ export function drawSoon(drawn: Drawn): void {
   request();
 }
 
+/** Draws what has arrived: at once after a rest, at most four times a second while more arrives. All charts follow in the same frame. */
+export function drawArrivals(drawn: Drawn): void {
+  arrived.add(drawn);
+  paced ??= setTimeout(() => {
+    paced = undefined;
+    pacedAt = performance.now();
+    for (const one of arrived) waiting.add(one);
+    arrived.clear();
+    request();
+  }, Math.max(0, pacedAt + ARRIVALS_MS - performance.now()));
+}
+
 /** Draws no more. */
 export function drawNever(drawn: Drawn): void {
   waiting.delete(drawn);
+  arrived.delete(drawn);
 }

@@ -2,7 +2,7 @@
 
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { drawNever, drawSoon, type Drawn } from "./frames";
+import { drawArrivals, drawNever, drawSoon, type Drawn } from "./frames";
 import { INSET, LineLayer, type Painted } from "./layer";
 import { BREAK_MARK, LOOK } from "./paint";
 import { palette, watchPalette } from "./palette";
@@ -155,7 +155,7 @@ export class Plot implements Drawn {
       stop();
       this.#watched.delete(old);
     }
-    for (const one of rows) if (!this.#watched.has(one)) this.#watched.set(one, one.watch(() => drawSoon(this)));
+    for (const one of rows) if (!this.#watched.has(one)) this.#watched.set(one, one.watch(() => drawArrivals(this)));
   }
 
   #place(layout: Layout, ratio: number): void {
