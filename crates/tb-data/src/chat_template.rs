@@ -21,8 +21,8 @@ use crate::{
     guard::no_panic,
 };
 
-/// What one rendering may cost: a step, or 64 bytes of anything that it makes or looks through. It thus bounds time and memory (45 MB).
-const FUEL: u64 = 700_000;
+/// What one rendering may cost: a step, or 64 bytes of anything that it makes or looks through. It thus bounds time and memory (24 MB of text).
+const FUEL: u64 = 380_000;
 /// What a rendering may cost on the caller's stack; nearly every conversation costs less. A template can nest a value as deep as it has
 /// fuel, and even letting go of such a value takes stack: what needs more is done again on a stack with room for it.
 const LIGHT_FUEL: u64 = 4_000;
