@@ -71,9 +71,11 @@ fn run(args: &[String]) -> anyhow::Result<()> {
     }
 }
 
-/// The repository's root.
+/// The repository's root: of the checkout that cargo runs us for, which need not be the one that we were built in where
+/// several share a target folder.
 fn root() -> PathBuf {
-    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let here =
+        env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     here.parent().map_or(here.clone(), PathBuf::from)
 }
 

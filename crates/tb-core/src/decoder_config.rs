@@ -1,11 +1,20 @@
-//! The shape of a decoder as `config.json` describes it, and the names and shapes of its weights. Which values a family allows
-//! is in `families.rs`; no files and no tensors here.
+//! The shape of a decoder as `config.json` describes it, and the names and shapes of its weights. What a family fixes is in
+//! `families.rs`, what differs between layers in `layers.rs`, rotary embeddings in `rope.rs`; no files and no tensors here.
 
 mod families;
+mod fields;
+mod layers;
+mod rope;
 
 use serde_json::{Map, Value, json};
 
-pub use families::Family;
+use families::{BiasRule, CapRule};
+pub use families::{EmbeddingScale, Family, Layout, NormWeight, Norms, Projections, QueryKeyNorm};
+pub(crate) use fields::refuse;
+pub use fields::token_ids;
+use fields::{Fields, at_most, shown};
+pub use layers::LayerKind;
+pub use rope::{Rope, RopeScaling};
 
 /// A field of `config.json`, or of an adapter's configuration, that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,16 +45,24 @@ pub struct DecoderConfig {
     pub num_attention_heads: usize,
     /// K, key and value heads; divides H.
     pub num_key_value_heads: usize,
-    /// D, size of one head (even); H * D need not equal C.
+    /// D, size of one head; H * D need not equal C.
     pub head_dim: usize,
     /// Longest sequence that the model was trained on, in tokens. Longer input is not refused.
     pub max_position_embeddings: usize,
     /// Epsilon of every RMSNorm.
     pub rms_norm_eps: f64,
-    /// Base period of the rotary embedding.
-    pub rope_theta: f64,
-    /// Change of the rotary frequencies.
-    pub rope_scaling: RopeScaling,
+    /// Function of the gate in the feed-forward layer.
+    pub activation: Activation,
+    /// What each layer's attention sees, in order.
+    pub layers: Vec<LayerKind>,
+    /// The rotary embeddings that layers point to: one, or that of layers without a window and that of layers with one.
+    pub ropes: Vec<Rope>,
+    /// Factor of attention scores.
+    pub attention_scale: f64,
+    /// A score s counts as cap * tanh(s / cap).
+    pub attention_soft_cap: Option<f64>,
+    /// A logit l counts as cap * tanh(l / cap).
+    pub logit_soft_cap: Option<f64>,
     /// Whether the output layer is the embedding.
     pub head: HeadKind,
     /// Bias on q, k and v.
@@ -82,27 +99,23 @@ pub struct LinearShape {
     pub bias: Bias,
 }
 
-/// How the rotary frequencies are changed for longer contexts.
-#[derive(Clone, Debug, PartialEq)]
-pub enum RopeScaling {
-    /// Unchanged.
-    Default,
-    /// All frequencies divided by the factor.
-    Linear {
-        /// At least 1 in practice; positive.
-        factor: f64,
-    },
-    /// The rule of Llama 3.1: low frequencies divided, high kept, those between interpolated.
-    Llama3 {
-        /// Divisor of low frequencies.
-        factor: f64,
-        /// Bounds the long wavelengths: `original / low_freq_factor` tokens.
-        low_freq_factor: f64,
-        /// Bounds the short wavelengths: `original / high_freq_factor` tokens.
-        high_freq_factor: f64,
-        /// Context before scaling, in tokens.
-        original_max_position_embeddings: f64,
-    },
+/// Function of the gate in the feed-forward layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// g / (1 + e^-g).
+    Silu,
+    /// g (1 + tanh(sqrt(2 / pi) (g + 0.044715 g^3))) / 2.
+    GeluTanh,
+}
+
+impl Activation {
+    /// The name in `config.json`.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Silu => "silu",
+            Self::GeluTanh => "gelu_pytorch_tanh",
+        }
+    }
 }
 
 /// Where the output layer's weight comes from.
@@ -123,22 +136,53 @@ pub enum Bias {
     Absent,
 }
 
+/// Most layers that a file may ask for: several times those of the deepest known.
+const MOST_LAYERS: usize = 1024;
+/// Largest sizes, each several times the largest known; their products stay within 64 bits.
+const LARGEST_HEAD: usize = 4096;
+const MOST_HEADS: usize = 1 << 16;
+const LARGEST_HIDDEN: usize = 1 << 20;
+const LARGEST_WIDTH: usize = 1 << 24;
+/// The `model_type` of Gemma 3 with its vision tower, whose text model is in `text_config`.
+const GEMMA3_WITH_VISION: &str = "gemma3";
+
 impl DecoderConfig {
     /// Reads the parsed `config.json`; refuses an unknown `model_type` and every field that this decoder would compute differently.
+    ///
+    /// Of a Gemma 3 that sees images too, the text model is read.
     pub fn from_json(value: &Value) -> Result<Self> {
         let source = value.as_object().ok_or_else(|| refuse("(whole file)", "is not a JSON object"))?;
-        let fields = Fields(source);
+        if source.get("model_type").and_then(Value::as_str) == Some(GEMMA3_WITH_VISION) {
+            return Self::read(text_model(source)?);
+        }
+        Self::read(source.clone())
+    }
+
+    fn read(source: Map<String, Value>) -> Result<Self> {
+        let fields = Fields(&source);
         let family = Family::from_model_type(fields.text("model_type")?)?;
         let rules = family.rules();
-        families::refuse_unsupported(family, source)?;
+        families::refuse_unsupported(family, fields)?;
 
-        let hidden_size = fields.count("hidden_size")?;
-        let num_attention_heads = fields.count("num_attention_heads")?;
-        let num_hidden_layers = fields.count("num_hidden_layers")?;
-        let num_key_value_heads = fields.optional_count("num_key_value_heads")?.unwrap_or(num_attention_heads);
-        let head_dim = match fields.optional_count("head_dim")? {
-            Some(d) => d,
-            None if hidden_size % num_attention_heads == 0 => hidden_size / num_attention_heads,
+        let size = |name: &str, default: Option<usize>| match (fields.optional_count(name)?, default) {
+            (Some(n), _) | (None, Some(n)) => Ok(n),
+            (None, None) => Err(refuse(name, "is missing")),
+        };
+        let hidden_size = fields.bounded("hidden_size", LARGEST_HIDDEN)?;
+        let num_attention_heads =
+            at_most("num_attention_heads", size("num_attention_heads", rules.heads)?, MOST_HEADS)?;
+        let num_hidden_layers = fields.bounded("num_hidden_layers", MOST_LAYERS)?;
+        let num_key_value_heads = match rules.kv_heads {
+            // Null means one for each query head, absence the class's number.
+            Some(n) => fields.nullable_count("num_key_value_heads", Some(n))?,
+            None => fields.optional_count("num_key_value_heads")?,
+        }
+        .unwrap_or(num_attention_heads);
+        let head_dim = match fields.optional_count("head_dim")?.or(rules.head_dim) {
+            Some(d) => at_most("head_dim", d, LARGEST_HEAD)?,
+            None if hidden_size % num_attention_heads == 0 => {
+                at_most("hidden_size", hidden_size / num_attention_heads, LARGEST_HEAD)?
+            }
             None => {
                 return Err(refuse(
                     "hidden_size",
@@ -146,50 +190,76 @@ impl DecoderConfig {
                 ));
             }
         };
-        if head_dim % 2 != 0 {
-            return Err(refuse("head_dim", format!("{head_dim} is odd; rotary embeddings need pairs")));
-        }
         if num_attention_heads % num_key_value_heads != 0 {
             return Err(refuse(
                 "num_key_value_heads",
                 format!("{num_key_value_heads} does not divide num_attention_heads {num_attention_heads}"),
             ));
         }
-        let max_position_embeddings =
-            fields.optional_count("max_position_embeddings")?.unwrap_or(rules.default_max_position_embeddings);
-        let (rope_theta, rope_scaling) = read_rope(&fields, max_position_embeddings)?;
-        let attention_bias = fields.bias("attention_bias")?;
+        let max_position_embeddings = fields.optional_count("max_position_embeddings")?.unwrap_or(rules.max_positions);
+        let around = rope::Around { rules, head_dim, max_positions: max_position_embeddings };
+        let ropes = rope::read_ropes(fields, around)?;
+        let layers = layers::read_layers(rules, fields, num_hidden_layers)?;
+        let bias = |rule: BiasRule, field: &str| match rule {
+            BiasRule::Absent => Ok((Bias::Absent, Bias::Absent)),
+            BiasRule::QueryKeyValue => Ok((Bias::Present, Bias::Absent)),
+            BiasRule::Field => fields.bias(field).map(|b| (b, b)),
+        };
+        let (qkv_bias, output_bias) = bias(rules.attention_bias, "attention_bias")?;
+        let cap = |rule: CapRule, field: &str| match rule {
+            CapRule::Never => Ok(None),
+            CapRule::Field(default) => fields.nullable_positive(field, default),
+        };
+        let scalar = match rules.query_scalar {
+            None => head_dim as f64,
+            Some(default) => fields.nullable_positive("query_pre_attn_scalar", Some(default))?.unwrap_or(default),
+        };
+        let rms_norm_eps = fields.optional_number("rms_norm_eps")?.unwrap_or(rules.rms_norm_eps);
+        if rms_norm_eps < 0.0 {
+            return Err(refuse("rms_norm_eps", format!("{rms_norm_eps} must be a number from 0")));
+        }
         Ok(Self {
             family,
-            vocab_size: fields.count("vocab_size")?,
+            vocab_size: at_most("vocab_size", size("vocab_size", rules.vocab)?, LARGEST_WIDTH)?,
             hidden_size,
-            intermediate_size: fields.count("intermediate_size")?,
+            intermediate_size: fields.bounded("intermediate_size", LARGEST_WIDTH)?,
             num_hidden_layers,
             num_attention_heads,
             num_key_value_heads,
             head_dim,
             max_position_embeddings,
-            rms_norm_eps: fields.optional_number("rms_norm_eps")?.unwrap_or(1e-6),
-            rope_theta,
-            rope_scaling,
-            head: if fields.flag("tie_word_embeddings")?.unwrap_or(rules.default_tied) {
+            rms_norm_eps,
+            activation: activation(fields, rules.activation_field, rules.activation)?,
+            layers,
+            ropes,
+            attention_scale: 1.0 / scalar.sqrt(),
+            attention_soft_cap: cap(rules.attention_cap, "attn_logit_softcapping")?,
+            logit_soft_cap: cap(rules.logit_cap, "final_logit_softcapping")?,
+            head: if fields.flag("tie_word_embeddings")?.unwrap_or(rules.tied) {
                 HeadKind::Tied
             } else {
                 HeadKind::Untied
             },
-            qkv_bias: rules.qkv_bias.unwrap_or(attention_bias),
-            output_bias: rules.output_bias.unwrap_or(attention_bias),
-            mlp_bias: rules.mlp_bias.map_or_else(|| fields.bias("mlp_bias"), Ok)?,
+            qkv_bias,
+            output_bias,
+            mlp_bias: bias(rules.mlp_bias, "mlp_bias")?.0,
             bos_token_id: fields.token_ids("bos_token_id")?.first().copied(),
             eos_token_ids: fields.token_ids("eos_token_id")?,
             pad_token_id: fields.token_ids("pad_token_id")?.first().copied(),
-            source: source.clone(),
+            source,
         })
+    }
+
+    /// How the blocks are put together.
+    #[must_use]
+    pub const fn layout(&self) -> Layout {
+        self.family.layout()
     }
 
     /// The `config.json` that transformers 4 and 5 read: what was read, with this value's fields over it.
     #[must_use]
     pub fn to_json(&self) -> Value {
+        let rules = self.family.rules();
         let mut out = self.source.clone();
         let mut put = |name: &str, value: Value| {
             out.insert(name.to_owned(), value);
@@ -205,7 +275,7 @@ impl DecoderConfig {
         put("head_dim", json!(self.head_dim));
         put("max_position_embeddings", json!(self.max_position_embeddings));
         put("rms_norm_eps", json!(self.rms_norm_eps));
-        put("hidden_act", json!("silu"));
+        put(rules.activation_field, json!(self.activation.name()));
         put("tie_word_embeddings", json!(self.head == HeadKind::Tied));
         put("bos_token_id", json!(self.bos_token_id));
         put("pad_token_id", json!(self.pad_token_id));
@@ -217,22 +287,15 @@ impl DecoderConfig {
                 many => json!(many),
             },
         );
-        if self.family == Family::Llama {
-            put("attention_bias", json!(self.qkv_bias == Bias::Present));
-            put("mlp_bias", json!(self.mlp_bias == Bias::Present));
+        for (rule, name, bias) in
+            [(rules.attention_bias, "attention_bias", self.qkv_bias), (rules.mlp_bias, "mlp_bias", self.mlp_bias)]
+        {
+            match rule {
+                BiasRule::Field => put(name, json!(bias == Bias::Present)),
+                BiasRule::Absent | BiasRule::QueryKeyValue => {}
+            }
         }
-        let mut rope = self.rope_scaling.to_json();
-        rope.insert("rope_theta".into(), json!(self.rope_theta));
-        put("rope_parameters", Value::Object(rope));
-        // Transformers 4 reads these two; transformers 5 reads either form.
-        put("rope_theta", json!(self.rope_theta));
-        put(
-            "rope_scaling",
-            match self.rope_scaling {
-                RopeScaling::Default => Value::Null,
-                RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. } => Value::Object(self.rope_scaling.to_json()),
-            },
-        );
+        rope::write_ropes(&mut out, &self.ropes, rules.rope);
         Value::Object(out)
     }
 
@@ -240,26 +303,59 @@ impl DecoderConfig {
     #[must_use]
     pub fn linears(&self) -> Vec<LinearShape> {
         let (c, f) = (self.hidden_size, self.intermediate_size);
-        let (q, kv) = (self.num_attention_heads * self.head_dim, self.num_key_value_heads * self.head_dim);
-        let of_block = [
-            ("self_attn.q_proj", q, c, self.qkv_bias),
-            ("self_attn.k_proj", kv, c, self.qkv_bias),
-            ("self_attn.v_proj", kv, c, self.qkv_bias),
-            ("self_attn.o_proj", c, q, self.output_bias),
-            ("mlp.gate_proj", f, c, self.mlp_bias),
-            ("mlp.up_proj", f, c, self.mlp_bias),
-            ("mlp.down_proj", c, f, self.mlp_bias),
-        ];
-        (0..self.num_hidden_layers)
-            .flat_map(|layer| {
-                of_block.map(|(name, outputs, inputs, bias)| LinearShape {
-                    path: format!("model.layers.{layer}.{name}"),
-                    outputs,
-                    inputs,
-                    bias,
-                })
-            })
-            .collect()
+        let (q, kv) = self.query_key_widths();
+        let of_block = match self.layout().projections {
+            Projections::Separate => vec![
+                ("self_attn.q_proj", q, c, self.qkv_bias),
+                ("self_attn.k_proj", kv, c, self.qkv_bias),
+                ("self_attn.v_proj", kv, c, self.qkv_bias),
+                ("self_attn.o_proj", c, q, self.output_bias),
+                ("mlp.gate_proj", f, c, self.mlp_bias),
+                ("mlp.up_proj", f, c, self.mlp_bias),
+                ("mlp.down_proj", c, f, self.mlp_bias),
+            ],
+            Projections::Joined => vec![
+                ("self_attn.qkv_proj", q + 2 * kv, c, self.qkv_bias),
+                ("self_attn.o_proj", c, q, self.output_bias),
+                ("mlp.gate_up_proj", 2 * f, c, self.mlp_bias),
+                ("mlp.down_proj", c, f, self.mlp_bias),
+            ],
+        };
+        let shape = |layer: usize, &(name, outputs, inputs, bias): &(&str, usize, usize, Bias)| LinearShape {
+            path: format!("model.layers.{layer}.{name}"),
+            outputs,
+            inputs,
+            bias,
+        };
+        (0..self.num_hidden_layers).flat_map(|layer| of_block.iter().map(move |l| shape(layer, l))).collect()
+    }
+
+    /// Widths of all queries, H * D, and of all keys or values, K * D.
+    #[must_use]
+    pub const fn query_key_widths(&self) -> (usize, usize) {
+        (self.num_attention_heads * self.head_dim, self.num_key_value_heads * self.head_dim)
+    }
+
+    /// Name within a block and width of each of its norms.
+    fn norms_of_block(&self) -> Vec<(&'static str, usize)> {
+        let (c, d, (q, kv)) = (self.hidden_size, self.head_dim, self.query_key_widths());
+        let layout = self.layout();
+        let mut all = match layout.norms {
+            Norms::Before => vec![("input_layernorm", c), ("post_attention_layernorm", c)],
+            Norms::Around => vec![
+                ("input_layernorm", c),
+                ("post_attention_layernorm", c),
+                ("pre_feedforward_layernorm", c),
+                ("post_feedforward_layernorm", c),
+            ],
+            Norms::After => vec![("post_attention_layernorm", c), ("post_feedforward_layernorm", c)],
+        };
+        match layout.query_key_norm {
+            QueryKeyNorm::Absent => {}
+            QueryKeyNorm::PerHead => all.extend([("self_attn.q_norm", d), ("self_attn.k_norm", d)]),
+            QueryKeyNorm::Whole => all.extend([("self_attn.q_norm", q), ("self_attn.k_norm", kv)]),
+        }
+        all
     }
 
     /// Name and shape of every weight of the checkpoint; a tied head has none of its own.
@@ -273,10 +369,9 @@ impl DecoderConfig {
                 all.push((format!("{}.bias", linear.path), vec![linear.outputs]));
             }
         }
+        let norms = self.norms_of_block();
         for layer in 0..self.num_hidden_layers {
-            for norm in ["input_layernorm", "post_attention_layernorm"] {
-                all.push((format!("model.layers.{layer}.{norm}.weight"), vec![c]));
-            }
+            all.extend(norms.iter().map(|(name, n)| (format!("model.layers.{layer}.{name}.weight"), vec![*n])));
         }
         all.push(("model.norm.weight".into(), vec![c]));
         if self.head == HeadKind::Untied {
@@ -292,173 +387,36 @@ impl DecoderConfig {
     }
 }
 
-impl RopeScaling {
-    fn to_json(&self) -> Map<String, Value> {
-        let value = match self {
-            Self::Default => json!({"rope_type": "default"}),
-            Self::Linear { factor } => json!({"rope_type": "linear", "factor": factor}),
-            Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => json!({
-                "rope_type": "llama3",
-                "factor": factor,
-                "low_freq_factor": low_freq_factor,
-                "high_freq_factor": high_freq_factor,
-                "original_max_position_embeddings": *original_max_position_embeddings as u64,
-            }),
-        };
-        match value {
-            Value::Object(map) => map,
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
+/// The text model's part of a Gemma 3 with a vision tower, with the token ids that stand beside it.
+fn text_model(source: &Map<String, Value>) -> Result<Map<String, Value>> {
+    const PART: &str = "text_config";
+    let mut text = match source.get(PART) {
+        Some(Value::Object(text)) => text.clone(),
+        Some(other) => return Err(refuse(PART, format!("must be a table, found {}", shown(other)))),
+        None => return Err(refuse(PART, "is missing")),
+    };
+    if source.contains_key("quantization_config") {
+        text.insert("quantization_config".into(), source["quantization_config"].clone());
+    }
+    text.insert("model_type".into(), json!(Family::Gemma3.model_type()));
+    text.remove("architectures");
+    for name in ["bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings"] {
+        if let (None, Some(value)) = (text.get(name), source.get(name)) {
+            text.insert(name.into(), value.clone());
         }
     }
+    Ok(text)
 }
 
-/// The refusal of one field; whoever read the file puts its path in.
-pub(crate) fn refuse(field: &str, problem: impl std::fmt::Display) -> BadConfig {
-    BadConfig { field: field.to_owned(), problem: problem.to_string() }
-}
-
-/// Reads `rope_parameters` (transformers 5), or `rope_theta` with `rope_scaling` (transformers 4).
-/// As in transformers, a non-empty `rope_scaling` wins over `rope_parameters`, and values inside the table win over those beside it.
-fn read_rope(fields: &Fields<'_>, max_positions: usize) -> Result<(f64, RopeScaling)> {
-    let table = |name: &'static str| match fields.0.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Object(m)) if m.is_empty() => Ok(None),
-        Some(Value::Object(m)) => Ok(Some((name, Fields(m)))),
-        Some(other) => Err(refuse(name, format!("must be a table, found {other}"))),
-    };
-    let outer_theta = fields.optional_number("rope_theta")?.unwrap_or(10_000.0);
-    let found = match table("rope_scaling")? {
-        Some(t) => Some(t),
-        None => table("rope_parameters")?,
-    };
-    let Some((name, rope)) = found else {
-        return Ok((positive("rope_theta", outer_theta)?, RopeScaling::Default));
-    };
-    let inside = |e: BadConfig| refuse(&format!("{name}.{}", e.field), e.problem);
-    let theta = rope.optional_number("rope_theta").map_err(inside)?.unwrap_or(outer_theta);
-    let theta = positive(&format!("{name}.rope_theta"), theta)?;
-    if let Some(part) = rope.optional_number("partial_rotary_factor").map_err(inside)?
-        && part != 1.0
-    {
-        return Err(refuse(&format!("{name}.partial_rotary_factor"), format!("{part} is not supported: only 1.0")));
-    }
-    let kind = match rope.0.get("rope_type").or_else(|| rope.0.get("type")) {
-        None | Some(Value::Null) => "default",
-        Some(Value::String(s)) => s.as_str(),
-        Some(other) => return Err(refuse(&format!("{name}.rope_type"), format!("must be a name, found {other}"))),
-    };
-    let number = |field: &str| -> Result<f64> {
-        let full = format!("{name}.{field}");
-        let value = rope.optional_number(field).map_err(inside)?;
-        positive(&full, value.ok_or_else(|| refuse(&full, format!("is missing; rope_type {kind} needs it")))?)
-    };
-    let scaling = match kind {
-        "default" => RopeScaling::Default,
-        "linear" => RopeScaling::Linear { factor: number("factor")? },
-        "llama3" => {
-            let (low, high) = (number("low_freq_factor")?, number("high_freq_factor")?);
-            if high <= low {
-                return Err(refuse(
-                    &format!("{name}.high_freq_factor"),
-                    format!("{high} must be greater than low_freq_factor {low}"),
-                ));
-            }
-            RopeScaling::Llama3 {
-                factor: number("factor")?,
-                low_freq_factor: low,
-                high_freq_factor: high,
-                original_max_position_embeddings: match rope.0.get("original_max_position_embeddings") {
-                    None | Some(Value::Null) => max_positions as f64,
-                    Some(_) => number("original_max_position_embeddings")?,
-                },
-            }
+fn activation(fields: Fields<'_>, field: &str, default: Activation) -> Result<Activation> {
+    match fields.optional_text(field)? {
+        None => Ok(default),
+        Some("silu" | "swish") => Ok(Activation::Silu),
+        Some("gelu_pytorch_tanh") => Ok(Activation::GeluTanh),
+        Some(other) => {
+            let other: String = other.chars().take(60).collect();
+            Err(refuse(field, format!("{other:?} is not supported: only \"silu\" and \"gelu_pytorch_tanh\"")))
         }
-        other => {
-            return Err(refuse(
-                &format!("{name}.rope_type"),
-                format!("{other:?} is not supported: only default, linear and llama3"),
-            ));
-        }
-    };
-    Ok((theta, scaling))
-}
-
-fn positive(field: &str, value: f64) -> Result<f64> {
-    if value.is_finite() && value > 0.0 {
-        Ok(value)
-    } else {
-        Err(refuse(field, format!("{value} must be a positive number")))
-    }
-}
-
-/// Typed access to a JSON object with errors that name the field.
-struct Fields<'a>(&'a Map<String, Value>);
-
-impl Fields<'_> {
-    fn text(&self, name: &str) -> Result<&str> {
-        match self.0.get(name) {
-            Some(Value::String(s)) => Ok(s),
-            None | Some(Value::Null) => Err(refuse(name, "is missing")),
-            Some(other) => Err(refuse(name, format!("must be text, found {other}"))),
-        }
-    }
-
-    fn optional_count(&self, name: &str) -> Result<Option<usize>> {
-        // The bound keeps products of two sizes inside 64 bits.
-        match self.0.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(v) => match v.as_u64() {
-                Some(n) if n > 0 && n < 1 << 31 => Ok(Some(n as usize)),
-                Some(_) | None => Err(refuse(name, format!("must be a whole number from 1, found {v}"))),
-            },
-        }
-    }
-
-    fn count(&self, name: &str) -> Result<usize> {
-        self.optional_count(name)?.ok_or_else(|| refuse(name, "is missing"))
-    }
-
-    fn optional_number(&self, name: &str) -> Result<Option<f64>> {
-        match self.0.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(v) => v.as_f64().map(Some).ok_or_else(|| refuse(name, format!("must be a number, found {v}"))),
-        }
-    }
-
-    fn flag(&self, name: &str) -> Result<Option<bool>> {
-        match self.0.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::Bool(b)) => Ok(Some(*b)),
-            Some(other) => Err(refuse(name, format!("must be true or false, found {other}"))),
-        }
-    }
-
-    fn bias(&self, name: &str) -> Result<Bias> {
-        Ok(match self.flag(name)? {
-            Some(true) => Bias::Present,
-            Some(false) | None => Bias::Absent,
-        })
-    }
-
-    fn token_ids(&self, name: &str) -> Result<Vec<u32>> {
-        token_ids(self.0.get(name)).ok_or_else(|| refuse(name, "must be a token id or a list of them"))
-    }
-}
-
-/// A token id, a list of them, or nothing; `None` if the value is something else. Negative ids mean "none" in old files.
-#[must_use]
-pub fn token_ids(value: Option<&Value>) -> Option<Vec<u32>> {
-    let one = |v: &Value| match v.as_i64() {
-        Some(n) if n < 0 => Some(None),
-        Some(n) => u32::try_from(n).ok().map(Some),
-        None => None,
-    };
-    match value {
-        None | Some(Value::Null) => Some(Vec::new()),
-        Some(Value::Array(items)) => {
-            items.iter().map(one).collect::<Option<Vec<_>>>().map(|v| v.into_iter().flatten().collect())
-        }
-        Some(v) => one(v).map(|id| id.into_iter().collect()),
     }
 }
 

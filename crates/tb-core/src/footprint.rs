@@ -1,7 +1,7 @@
 //! How much memory a training run needs, from the shapes alone: what the worker holds between steps, and the peak of each of its
 //! phases. Pure arithmetic; which terms there are follows tb-nn's operations, and a test of tb-worker measures them.
 
-use crate::decoder_config::{Bias, DecoderConfig, LinearShape};
+use crate::decoder_config::{Bias, DecoderConfig, LinearShape, Norms, Projections, QueryKeyNorm};
 
 /// Bytes of a number in f32.
 const F32: u64 = 4;
@@ -210,7 +210,12 @@ impl Widths {
 /// Bytes per token that one block keeps for the backward pass (tb-nn's `attention_block`, `mlp_block`; for whole-model training its
 /// separate operations).
 fn kept_per_token(config: &DecoderConfig, run: &Workload) -> u64 {
-    let w = Widths::of(config);
+    let (w, layout) = (Widths::of(config), config.layout());
+    // The results of o and down, where norms follow.
+    let after = match layout.norms {
+        Norms::Before => 0,
+        Norms::Around | Norms::After => 2 * w.c,
+    };
     match &run.trained {
         Trained::Adapter { linears, rank, dropout } => {
             let layers = (config.num_hidden_layers as u64).max(1);
@@ -221,13 +226,27 @@ fn kept_per_token(config: &DecoderConfig, run: &Workload) -> u64 {
                 Dropout::Off => 0,
             };
             // The results of both halves in the model's numbers; q, k, v, the attention's result and its sums; gate and up.
-            2 * w.c * run.weight_bytes + F32 * (2 * w.q + 2 * w.kv + w.heads + 2 * w.f) + low + masks
+            2 * w.c * run.weight_bytes + F32 * (2 * w.q + 2 * w.kv + w.heads + 2 * w.f + after) + low + masks
         }
         Trained::All => {
             let biases = u64::from(config.qkv_bias == Bias::Present) * (w.q + 2 * w.kv);
             // Two norms and two sums with their inputs; q, k, v before and after the rotation; attention; gate, up, product, down.
-            F32 * (6 * w.c + 3 * w.q + 3 * w.kv + w.heads + 3 * w.f + biases)
+            // What is normalised, and what is cut from one result, is kept once more.
+            let normed = match layout.query_key_norm {
+                QueryKeyNorm::Absent => 0,
+                QueryKeyNorm::PerHead | QueryKeyNorm::Whole => w.q + w.kv,
+            };
+            F32 * (6 * w.c + 3 * w.q + 3 * w.kv + w.heads + 3 * w.f + biases + after + normed + joined(config))
         }
+    }
+}
+
+/// Numbers per token of the results that are cut into q, k, v and into gate, up.
+fn joined(config: &DecoderConfig) -> u64 {
+    let w = Widths::of(config);
+    match config.layout().projections {
+        Projections::Separate => 0,
+        Projections::Joined => w.q + 2 * w.kv + 2 * w.f,
     }
 }
 
@@ -237,7 +256,7 @@ fn backward_per_token(config: &DecoderConfig) -> u64 {
     // Feed-forward: the gradients of product, gate and up; the norm, its gradient, and those of result and input. Attention likewise.
     let feed_forward = 3 * w.f + 4 * w.c;
     let attention = 2 * w.q + 2 * w.kv + 4 * w.c;
-    F32 * feed_forward.max(attention)
+    F32 * (feed_forward.max(attention) + joined(config))
 }
 
 /// The batch of the gradient certificate: the longest rows of the largest micro-batch.

@@ -107,7 +107,7 @@ impl ChatTemplate {
         env.set_recursion_limit(MAX_RECURSION);
         env.set_undefined_behavior(UndefinedBehavior::Lenient);
         env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        env.set_unknown_method_callback(python::method);
         env.set_formatter(python::format);
         env.add_filter("tojson", python::tojson);
         env.add_filter("generation", |text: String| format!("{START}{text}{END}"));

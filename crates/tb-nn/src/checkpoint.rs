@@ -107,8 +107,15 @@ pub fn write_json(path: &Path, value: &Value) -> Result<()> {
     })
 }
 
+/// Largest JSON file that is read: several times an index of the largest models.
+const LARGEST_JSON: u64 = 64 << 20;
+
 /// Reads and parses a JSON file. The error names the file and, if it is not JSON, the line.
 pub fn read_json(path: &Path) -> Result<Value> {
+    let size = fs::metadata(path).map_err(|e| Error::file(path, read_problem(&e)))?.len();
+    if size > LARGEST_JSON {
+        return Err(Error::file(path, format!("has {size} bytes: a file of this kind has at most {LARGEST_JSON}")));
+    }
     let bytes = fs::read(path).map_err(|e| Error::file(path, read_problem(&e)))?;
     serde_json::from_slice(&bytes)
         .map_err(|e| Error::file(path, format!("is not valid JSON ({e}); download or copy the file again")))

@@ -3,36 +3,38 @@
 mod adapter;
 mod attention;
 pub mod batch;
-mod block;
+pub(crate) mod block;
 pub mod induction;
 mod linear;
 mod mlp;
 pub(crate) mod model;
 mod noise;
+mod norm;
 pub(crate) mod param;
 mod recompute;
-mod rope;
+pub(crate) mod rope;
 
 pub use adapter::{Adapter, AdapterSwitch, AdapterUse, ParameterCounts};
 pub use batch::{Batch, IGNORED, Row};
 pub use recompute::Checkpointing;
 pub use tb_core::decoder_config::{Bias, DecoderConfig, Family, HeadKind, RopeScaling};
 
-pub(crate) use attention::Rotation;
 pub(crate) use linear::{Context, Linear};
 pub(crate) use param::Parameter;
 
 use crate::lora::LoraConfig;
 use crate::ops::cross_entropy;
+use crate::ops::lanes::soft_cap;
 use crate::ops::linear::frozen_linear;
 use crate::weights::Weights;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use model::{Graph, Model};
 use param::{Builder, Source};
+use rayon::prelude::*;
 use std::path::Path;
 
-/// A causal language model of the Llama or Qwen2 layout, with at most one adapter.
+/// A causal language model of one of the [`Family`]s, with at most one adapter.
 pub struct Decoder {
     config: DecoderConfig,
     dtype: DType,
@@ -150,7 +152,7 @@ impl Decoder {
         }
         let hidden = self.at_targets(&self.hidden(batch, pass)?, batch, &targets)?; // (N, C)
         let head = self.model.head();
-        cross_entropy::linear_cross_entropy(&hidden, head.tensor(), &targets.ids, head.grad())
+        cross_entropy::linear_cross_entropy(&hidden, head.tensor(), &targets.ids, self.logit_cap(), head.grad())
     }
 
     /// Log-probability (nats) of every supervised target, per row in order of position; no gradient.
@@ -160,7 +162,7 @@ impl Decoder {
             Vec::new()
         } else {
             let hidden = self.at_targets(&self.looked_at(batch)?, batch, &targets)?;
-            cross_entropy::token_logprobs(&hidden, self.model.head().tensor(), &targets.ids)?
+            cross_entropy::token_logprobs(&hidden, self.model.head().tensor(), &targets.ids, self.logit_cap())?
         }
         .into_iter();
         Ok(targets.per_row.iter().map(|n| all.by_ref().take(*n).collect()).collect())
@@ -174,7 +176,15 @@ impl Decoder {
     /// Logits (..., V) f32 of final hidden states (..., C).
     pub(crate) fn project(&self, hidden: &Tensor) -> Result<Tensor> {
         let head = self.model.head().tensor().detach();
-        Ok(frozen_linear(hidden, &head, None)?.to_dtype(DType::F32)?)
+        let logits = frozen_linear(hidden, &head, None)?.to_dtype(DType::F32)?;
+        let Some(cap) = self.logit_cap() else { return Ok(logits) };
+        let mut values = logits.flatten_all()?.to_vec1::<f32>()?;
+        values.par_chunks_mut(self.config.vocab_size).for_each(|row| soft_cap(row, cap));
+        Ok(Tensor::from_vec(values, logits.dims(), &self.device)?)
+    }
+
+    fn logit_cap(&self) -> Option<f32> {
+        self.config.logit_soft_cap.map(|cap| cap as f32)
     }
 
     /// Hidden states of a pass that no backward pass follows, (B, T, C): nothing is kept for one, whatever trains.

@@ -127,7 +127,8 @@ pub fn generate(
     let vocab = decoder.config().vocab_size;
     let mut live: Vec<Live> = Vec::with_capacity(prompts.len());
     let mut next: Vec<u32> = Vec::with_capacity(prompts.len());
-    for rows in prefill_groups(prompts) {
+    let reaches: Vec<Vec<usize>> = prompts.iter().map(|ids| cache::reach(decoder, ids.len())).collect();
+    for rows in prefill_groups(prompts, &reaches) {
         let batch = Batch::from_ids(&prompts[rows.clone()], 0)?;
         let mut caches: Vec<RowCache> =
             rows.clone().map(|row| RowCache::new(decoder.config(), prompts[row].len())).collect();
@@ -192,13 +193,14 @@ fn choose(logits: &Tensor, vocab: usize, at: &[(usize, usize)], config: &Generat
         .collect()
 }
 
-/// Neighbouring prompts whose padded size stays within bounds.
-fn prefill_groups(prompts: &[Vec<u32>]) -> Vec<std::ops::Range<usize>> {
+/// Neighbouring prompts of one reach whose padded size stays within bounds.
+fn prefill_groups(prompts: &[Vec<u32>], reaches: &[Vec<usize>]) -> Vec<std::ops::Range<usize>> {
     let mut groups = Vec::new();
     let (mut start, mut width) = (0, 0);
     for (row, prompt) in prompts.iter().enumerate() {
         let wider = width.max(prompt.len());
-        if row > start && wider * (row + 1 - start) > PREFILL_TOKENS {
+        let apart = reaches[row] != reaches[start] || wider * (row + 1 - start) > PREFILL_TOKENS;
+        if row > start && apart {
             groups.push(start..row);
             (start, width) = (row, prompt.len());
         } else {
@@ -239,13 +241,16 @@ mod tests {
     #[test]
     fn prompts_are_grouped_by_their_padded_size() {
         let prompts = |lengths: &[usize]| -> Vec<Vec<u32>> { lengths.iter().map(|n| vec![1; *n]).collect() };
-        let sizes =
-            |lengths| -> Vec<usize> { prefill_groups(&prompts(lengths)).into_iter().map(|g| g.len()).collect() };
+        let groups = |lengths: &[usize], reach: fn(usize) -> usize| {
+            prefill_groups(&prompts(lengths), &lengths.iter().map(|n| vec![reach(*n)]).collect::<Vec<_>>())
+        };
+        let sizes = |lengths: &[usize]| -> Vec<usize> { groups(lengths, |_| 0).into_iter().map(|g| g.len()).collect() };
         assert_eq!(sizes(&[5, 9]), [2]);
+        assert_eq!(groups(&[5, 9, 20, 21], |n| n.max(16)), [0..2, 2..3, 3..4]);
         assert_eq!(sizes(&[9000, 9000, 10]), [1, 1, 1]);
         assert_eq!(sizes(&[10, 4000, 4000]), [3]);
         assert_eq!(sizes(&[20_000]), [1]);
-        assert_eq!(prefill_groups(&prompts(&[9000, 9000])).last(), Some(&(1..2)));
+        assert_eq!(groups(&[9000, 9000], |_| 0).last(), Some(&(1..2)));
     }
 
     #[test]

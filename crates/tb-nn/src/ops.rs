@@ -10,12 +10,13 @@ pub mod attention_block;
 pub mod cross_entropy;
 pub mod decode_attention;
 pub mod embedding;
+pub mod gated;
+pub mod inputs;
 pub mod linear;
 pub mod mlp_block;
 pub mod projection;
 pub mod rms_norm;
 pub mod rope;
-pub mod swiglu;
 
 #[cfg(test)]
 mod gradient_check;

@@ -9,6 +9,7 @@ use half::{bf16, f16};
 use memmap2::Mmap;
 use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors, tensor::Metadata, tensor::TensorInfo};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -132,21 +133,31 @@ impl Weights {
             ));
         }
         let values = file.bytes(info);
+        // NaN and infinity are numbers of every one of these formats; no weight of a working model is one.
+        let finite = |found: Option<usize>| match found {
+            None => Ok(()),
+            Some(at) => Err(Error::file(
+                &file.path,
+                format!(
+                    "tensor `{name}` is damaged: element {at} is not a finite number; download or copy the model again"
+                ),
+            )),
+        };
+        let whole = |values: Vec<f32>| {
+            finite(values.par_iter().position_first(|v| !v.is_finite()))?;
+            Ok::<_, Error>(Tensor::from_vec(values, shape.clone(), device))
+        };
+        let half = |values: Vec<bf16>| {
+            finite(values.par_iter().position_first(|v| !v.is_finite()))?;
+            Ok::<_, Error>(Tensor::from_vec(values, shape.clone(), device))
+        };
         let tensor = match (info.dtype, dtype) {
-            (Dtype::F32, DType::F32) => Tensor::from_vec(decode(values, f32::from_le_bytes), shape, device),
-            (Dtype::BF16, DType::F32) => {
-                Tensor::from_vec(decode(values, |b| bf16::from_le_bytes(b).to_f32()), shape, device)
-            }
-            (Dtype::F16, DType::F32) => {
-                Tensor::from_vec(decode(values, |b| f16::from_le_bytes(b).to_f32()), shape, device)
-            }
-            (Dtype::F32, DType::BF16) => {
-                Tensor::from_vec(decode(values, |b| bf16::from_f32(f32::from_le_bytes(b))), shape, device)
-            }
-            (Dtype::BF16, DType::BF16) => Tensor::from_vec(decode(values, bf16::from_le_bytes), shape, device),
-            (Dtype::F16, DType::BF16) => {
-                Tensor::from_vec(decode(values, |b| bf16::from_f32(f16::from_le_bytes(b).to_f32())), shape, device)
-            }
+            (Dtype::F32, DType::F32) => whole(decode(values, f32::from_le_bytes))?,
+            (Dtype::BF16, DType::F32) => whole(decode(values, |b| bf16::from_le_bytes(b).to_f32()))?,
+            (Dtype::F16, DType::F32) => whole(decode(values, |b| f16::from_le_bytes(b).to_f32()))?,
+            (Dtype::F32, DType::BF16) => half(decode(values, |b| bf16::from_f32(f32::from_le_bytes(b))))?,
+            (Dtype::BF16, DType::BF16) => half(decode(values, bf16::from_le_bytes))?,
+            (Dtype::F16, DType::BF16) => half(decode(values, |b| bf16::from_f32(f16::from_le_bytes(b).to_f32())))?,
             (Dtype::F32 | Dtype::BF16 | Dtype::F16, other) => {
                 return Err(Error::value("load", format!("weights are computed in f32 or bf16, not {other:?}")));
             }
@@ -187,10 +198,15 @@ impl Weights {
         file.metadata.info(name).map(|i| i.shape.as_slice())
     }
 
+    /// A text model that was saved within one that also sees images has its names behind a prefix.
     fn find(&self, name: &str) -> Result<(&MappedFile, &TensorInfo)> {
-        let found = self.place.get(name).and_then(|at| {
-            let file = &self.files[*at];
+        let get = |name: &str| {
+            let file = &self.files[*self.place.get(name)?];
             file.metadata.info(name).map(|info| (file, info))
+        };
+        let found = get(name).or_else(|| get(&format!("language_model.{name}"))).or_else(|| {
+            let rest = name.strip_prefix("model.")?;
+            get(&format!("model.language_model.{rest}"))
         });
         found.ok_or_else(|| Error::file(&self.origin, format!("tensor `{name}` is missing")))
     }
@@ -212,6 +228,12 @@ impl MappedFile {
                 format!("is damaged or incomplete, or not a safetensors file ({e}): download or copy it again"),
             )
         })?;
+        if let Some(name) = repeated_name(&map[8..8 + header_bytes]) {
+            return Err(Error::file(
+                path,
+                format!("is damaged: it names tensor `{name}` twice; download or copy it again"),
+            ));
+        }
         Ok(Self { path: path.to_owned(), data_start: 8 + header_bytes, map, metadata })
     }
 
@@ -219,6 +241,33 @@ impl MappedFile {
         // Within the map: `read_metadata` has checked the offsets against the file's size.
         &self.map[self.data_start + info.data_offsets.0..self.data_start + info.data_offsets.1]
     }
+}
+
+/// A name that a header gives to two tensors: the parser would keep the last without a word.
+fn repeated_name(header: &[u8]) -> Option<String> {
+    struct Names;
+    impl<'de> Visitor<'de> for Names {
+        type Value = Option<String>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a table of tensors")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
+            let (mut seen, mut repeated) = (BTreeSet::new(), None);
+            while let Some((name, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
+                if seen.contains(&name) {
+                    repeated = Some(name);
+                } else {
+                    seen.insert(name);
+                }
+            }
+            Ok(repeated)
+        }
+    }
+    let mut json = serde_json::Deserializer::from_slice(header);
+    // The header has been parsed before: it is a table.
+    json.deserialize_map(Names).ok().flatten()
 }
 
 /// Little-endian values of N bytes each, converted in parallel into their only copy.

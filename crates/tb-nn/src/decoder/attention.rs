@@ -1,65 +1,79 @@
-//! Self-attention of one block: projections, rotation, grouped-query attention, output. The attention itself is in `ops::attention`.
+//! Self-attention of one block: projections, norms of queries and keys, rotation, attention, output. The attention itself is in
+//! `ops::attention`.
 
-use super::block::Norm;
-use super::linear::{Context, Linear};
+use super::linear::{Context, InputLinears, Linear};
+use super::norm::{HalfNorms, Norm};
 use super::param::Builder;
+use super::rope::Rotation;
 use crate::Result;
-use crate::ops::attention::{Sight, Spans, causal_attention};
+use crate::ops::attention::{Sight, Spans};
 use crate::ops::attention_block::{AttentionBlock, attention_block};
-use crate::ops::rope::{Positions, rope};
 use candle_core::Tensor;
-use tb_core::decoder_config::DecoderConfig;
+use tb_core::decoder_config::{DecoderConfig, LayerKind, Projections, QueryKeyNorm};
 
-/// Angles and positions of the tokens of one pass.
-pub(crate) struct Rotation<'a> {
-    /// (P, D/2) f32.
-    pub(crate) cos: &'a Tensor,
-    /// (P, D/2) f32.
-    pub(crate) sin: &'a Tensor,
-    pub(crate) positions: &'a Positions,
-}
-
-/// q, k, v and o of one block.
+/// The linears and norms of one block's attention.
 #[derive(Clone, Debug)]
 pub(crate) struct Attention {
-    pub(crate) q: Linear,
-    pub(crate) k: Linear,
-    pub(crate) v: Linear,
-    pub(crate) o: Linear,
+    inputs: InputLinears<3>,
+    query_key: Option<[Norm; 2]>,
+    o: Linear,
+    pub(crate) sight: Sight,
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
 }
 
 impl Attention {
-    pub(crate) fn build(b: &Builder<'_>, config: &DecoderConfig, path: &str) -> Result<Self> {
+    pub(crate) fn build(b: &Builder<'_>, config: &DecoderConfig, kind: LayerKind, path: &str) -> Result<Self> {
         let (c, d) = (config.hidden_size, config.head_dim);
-        let (q, kv) = (config.num_attention_heads * d, config.num_key_value_heads * d);
+        let (q, kv) = config.query_key_widths();
+        let layout = config.layout();
+        let linear = |name: &str, outputs| Linear::build(b, format!("{path}.{name}"), (outputs, c), config.qkv_bias);
+        let norms = |q, kv| -> Result<Option<[Norm; 2]>> {
+            let norm = |name: &str, width| Norm::build(b, config, &format!("{path}.{name}"), width);
+            Ok(Some([norm("q_norm", q)?, norm("k_norm", kv)?]))
+        };
         Ok(Self {
-            q: Linear::build(b, format!("{path}.q_proj"), (q, c), config.qkv_bias)?,
-            k: Linear::build(b, format!("{path}.k_proj"), (kv, c), config.qkv_bias)?,
-            v: Linear::build(b, format!("{path}.v_proj"), (kv, c), config.qkv_bias)?,
+            inputs: match layout.projections {
+                Projections::Separate => {
+                    InputLinears::Separate([linear("q_proj", q)?, linear("k_proj", kv)?, linear("v_proj", kv)?])
+                }
+                Projections::Joined => InputLinears::Joined(linear("qkv_proj", q + 2 * kv)?, [q, kv, kv]),
+            },
+            query_key: match layout.query_key_norm {
+                QueryKeyNorm::Absent => None,
+                QueryKeyNorm::PerHead => norms(d, d)?,
+                QueryKeyNorm::Whole => norms(q, kv)?,
+            },
             o: Linear::build(b, format!("{path}.o_proj"), (c, q), config.output_bias)?,
+            sight: Sight {
+                scale: config.attention_scale as f32,
+                window: kind.window,
+                soft_cap: config.attention_soft_cap.map(|cap| cap as f32),
+            },
             heads: config.num_attention_heads,
             kv_heads: config.num_key_value_heads,
             head_dim: d,
         })
     }
 
-    /// Rotated queries (B, T, H, D), rotated keys and values (B, T, K, D) of x (B, T, C).
-    pub(crate) fn project(
-        &self,
-        x: &Tensor,
-        rotation: &Rotation<'_>,
-        ctx: Context,
-    ) -> Result<(Tensor, Tensor, Tensor)> {
+    /// Queries (B, T, H, D), keys and values (B, T, K, D) of x (B, T, C), not rotated.
+    pub(crate) fn project(&self, x: &Tensor, ctx: Context) -> Result<(Tensor, Tensor, Tensor)> {
         let (b, t, _) = x.dims3()?;
         let split = |y: Tensor, heads| y.reshape((b, t, heads, self.head_dim));
-        let q = split(self.q.forward(x, ctx)?, self.heads)?; // (B, T, H, D)
-        let k = split(self.k.forward(x, ctx)?, self.kv_heads)?; // (B, T, K, D)
-        let v = split(self.v.forward(x, ctx)?, self.kv_heads)?; // (B, T, K, D)
-        let turn = |y: &Tensor| rope(y, rotation.cos, rotation.sin, rotation.positions);
-        Ok((turn(&q)?, turn(&k)?, v))
+        let [q, k, v] = self.inputs.forward(x, ctx)?;
+        let (q, k) = match &self.query_key {
+            None => (split(q, self.heads)?, split(k, self.kv_heads)?),
+            Some([of_q, of_k]) => (self.normalised(of_q, q, self.heads)?, self.normalised(of_k, k, self.kv_heads)?),
+        };
+        Ok((q, k, split(v, self.kv_heads)?))
+    }
+
+    /// y (B, T, heads * D) as (B, T, heads, D), normalised per head or as a whole, whichever the weight is for.
+    fn normalised(&self, norm: &Norm, y: Tensor, heads: usize) -> Result<Tensor> {
+        let (b, t, width) = y.dims3()?;
+        let split = (b, t, heads, self.head_dim);
+        if norm.width() == width { Ok(norm.forward(&y)?.reshape(split)?) } else { norm.forward(&y.reshape(split)?) }
     }
 
     /// The output projection of attended values (B, T, H, D), to (B, T, C).
@@ -69,55 +83,40 @@ impl Attention {
         self.o.forward(&joined, ctx)
     }
 
-    /// x + attention(norm(x)) as one op, where every base weight is frozen; x (B, T, C).
+    /// The attention half of a block as one op, where every base weight is frozen; x (B, T, C).
     pub(crate) fn fused(
         &self,
         x: &Tensor,
-        norm: &Norm,
-        rotation: &Rotation<'_>,
+        norms: &HalfNorms,
+        rotation: Option<Rotation<'_>>,
         spans: Option<&Spans>,
         ctx: Context,
     ) -> Result<Tensor> {
         let block = AttentionBlock {
-            norm: norm.weight.tensor(),
-            eps: norm.eps,
-            q: self.q.projection(ctx),
-            k: self.k.projection(ctx),
-            v: self.v.projection(ctx),
-            o: self.o.projection(ctx),
+            before: norms.before.as_ref().map(Norm::frozen),
+            inputs: self.inputs.projections(ctx),
+            query_key: self.query_key.as_ref().map(|norms| norms.each_ref().map(Norm::frozen)),
+            rotation: rotation.map(Rotation::turning),
+            output: self.o.projection(ctx),
+            after: norms.after.as_ref().map(Norm::frozen),
             heads: self.heads,
             kv_heads: self.kv_heads,
-            cos: rotation.cos,
-            sin: rotation.sin,
-            positions: rotation.positions,
-            sight: self.sight(),
+            size: self.head_dim,
+            sight: self.sight,
             spans,
         };
         attention_block(x, &block)
     }
 
-    /// x (B, T, C) to (B, T, C), each position seeing itself and those before it within its run of `spans`.
-    pub(crate) fn forward(
-        &self,
-        x: &Tensor,
-        rotation: &Rotation<'_>,
-        spans: Option<&Spans>,
-        ctx: Context,
-    ) -> Result<Tensor> {
-        let (q, k, v) = self.project(x, rotation, ctx)?;
-        self.output(&causal_attention(&q, &k, &v, self.sight(), spans)?, ctx)
+    pub(crate) fn norms(&self) -> impl Iterator<Item = &Norm> {
+        self.query_key.iter().flatten()
     }
 
-    /// Scores divided by sqrt(D), every token up to the query's own seen.
-    pub(crate) fn sight(&self) -> Sight {
-        Sight::scaled((1.0 / (self.head_dim as f64).sqrt()) as f32)
+    pub(crate) fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.inputs.linears().iter().chain([&self.o])
     }
 
-    pub(crate) fn linears(&self) -> [&Linear; 4] {
-        [&self.q, &self.k, &self.v, &self.o]
-    }
-
-    pub(crate) fn linears_mut(&mut self) -> [&mut Linear; 4] {
-        [&mut self.q, &mut self.k, &mut self.v, &mut self.o]
+    pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        self.inputs.linears_mut().iter_mut().chain([&mut self.o])
     }
 }

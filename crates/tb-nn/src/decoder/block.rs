@@ -1,94 +1,107 @@
-//! One pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)).
+//! One transformer block: attention, then the feed-forward layer, each added to the residual stream with norms before it, after it
+//! or both, as the family's layout says.
 
-use super::attention::{Attention, Rotation};
+use super::attention::Attention;
 use super::linear::{Context, Linear};
 use super::mlp::Mlp;
+use super::norm::{HalfNorms, Norm};
 use super::param::{Builder, Parameter};
+use super::rope::{Angles, Rotation};
 use crate::Result;
-use crate::ops::attention::Spans;
-use crate::ops::rms_norm::rms_norm;
+use crate::ops::attention::{Spans, causal_attention};
 use candle_core::{Tensor, Var};
-use tb_core::decoder_config::DecoderConfig;
-
-/// A named RMSNorm.
-#[derive(Clone, Debug)]
-pub(crate) struct Norm {
-    pub(crate) name: String,
-    pub(crate) weight: Parameter,
-    pub(crate) eps: f64,
-}
-
-impl Norm {
-    pub(crate) fn build(b: &Builder<'_>, config: &DecoderConfig, path: &str) -> Result<Self> {
-        let name = format!("{path}.weight");
-        let weight = b.norm(&name, config.hidden_size)?;
-        Ok(Self { name, weight, eps: config.rms_norm_eps })
-    }
-
-    /// x (..., C) to (..., C).
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        rms_norm(x, self.weight.tensor(), self.eps, self.weight.grad())
-    }
-}
+use tb_core::decoder_config::{DecoderConfig, LayerKind, Norms};
 
 /// One layer of the decoder.
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
-    pub(crate) input_norm: Norm,
+    pub(crate) kind: LayerKind,
+    attention_norms: HalfNorms,
     pub(crate) attention: Attention,
-    pub(crate) post_norm: Norm,
+    mlp_norms: HalfNorms,
     mlp: Mlp,
 }
 
 impl Block {
     pub(crate) fn build(b: &Builder<'_>, config: &DecoderConfig, layer: usize) -> Result<Self> {
         let path = format!("model.layers.{layer}");
+        let kind = config.layers[layer];
+        let half = |before: Option<&str>, after: Option<&str>| HalfNorms::build(b, config, &path, before, after);
+        const INPUT: &str = "input_layernorm";
+        const POST_ATTENTION: &str = "post_attention_layernorm";
+        const PRE_MLP: &str = "pre_feedforward_layernorm";
+        const POST_MLP: &str = "post_feedforward_layernorm";
+        let (attention_norms, mlp_norms) = match config.layout().norms {
+            // Here the second norm has the name of what it follows, not of what it is for.
+            Norms::Before => (half(Some(INPUT), None)?, half(Some(POST_ATTENTION), None)?),
+            Norms::Around => (half(Some(INPUT), Some(POST_ATTENTION))?, half(Some(PRE_MLP), Some(POST_MLP))?),
+            Norms::After => (half(None, Some(POST_ATTENTION))?, half(None, Some(POST_MLP))?),
+        };
         Ok(Self {
-            input_norm: Norm::build(b, config, &format!("{path}.input_layernorm"))?,
-            attention: Attention::build(b, config, &format!("{path}.self_attn"))?,
-            post_norm: Norm::build(b, config, &format!("{path}.post_attention_layernorm"))?,
+            kind,
+            attention_norms,
+            attention: Attention::build(b, config, kind, &format!("{path}.self_attn"))?,
+            mlp_norms,
             mlp: Mlp::build(b, config, &format!("{path}.mlp"))?,
         })
     }
 
     /// x (B, T, C) to (B, T, C).
-    pub(crate) fn forward(
-        &self,
-        x: &Tensor,
-        rotation: &Rotation<'_>,
-        spans: Option<&Spans>,
-        ctx: Context,
-    ) -> Result<Tensor> {
-        let attended = match self.input_norm.weight {
-            Parameter::Frozen(_) => self.attention.fused(x, &self.input_norm, rotation, spans, ctx)?,
-            Parameter::Trained(_) => {
-                (x + self.attention.forward(&self.input_norm.forward(x)?, rotation, spans, ctx)?)?
-            }
+    pub(crate) fn forward(&self, x: &Tensor, angles: &Angles, spans: Option<&Spans>, ctx: Context) -> Result<Tensor> {
+        let rotation = angles.of(self.kind);
+        let attended = if self.attention_norms.is_frozen() {
+            self.attention.fused(x, &self.attention_norms, rotation, spans, ctx)?
+        } else {
+            let (q, k, v) = self.project(x, ctx)?;
+            let (q, k) = (Rotation::turned(rotation, &q)?, Rotation::turned(rotation, &k)?);
+            self.add_attended(x, &causal_attention(&q, &k, &v, self.attention.sight, spans)?, ctx)?
         };
         self.feed_forward(&attended, ctx)
     }
 
-    /// The second half of the block, of x (B, T, C) after attention. A model is trained in full or not at all, so the
-    /// norm tells for the whole block whether its base weights are frozen.
+    /// Queries (B, T, H, D), keys and values (B, T, K, D) of x (B, T, C), not rotated.
+    pub(crate) fn project(&self, x: &Tensor, ctx: Context) -> Result<(Tensor, Tensor, Tensor)> {
+        self.attention.project(&self.attention_norms.before(x)?, ctx)
+    }
+
+    /// x (B, T, C) after the first half of the block, from what its tokens attended to, (B, T, H, D).
+    pub(crate) fn add_attended(&self, x: &Tensor, attended: &Tensor, ctx: Context) -> Result<Tensor> {
+        self.attention_norms.add(x, &self.attention.output(attended, ctx)?)
+    }
+
+    /// The second half of the block, of x (B, T, C) after attention.
     pub(crate) fn feed_forward(&self, x: &Tensor, ctx: Context) -> Result<Tensor> {
-        match self.post_norm.weight {
-            Parameter::Frozen(_) => self.mlp.fused(x, &self.post_norm, ctx),
-            Parameter::Trained(_) => Ok((x + self.mlp.forward(&self.post_norm.forward(x)?, ctx)?)?),
+        if self.mlp_norms.is_frozen() {
+            self.mlp.fused(x, &self.mlp_norms, ctx)
+        } else {
+            self.mlp_norms.add(x, &self.mlp.forward(&self.mlp_norms.before(x)?, ctx)?)
         }
     }
 
     /// Linears in the order of trainable parameters.
     pub(crate) fn linears(&self) -> impl Iterator<Item = &Linear> {
-        self.attention.linears().into_iter().chain(self.mlp.linears())
+        self.attention.linears().chain(self.mlp.linears())
     }
 
     pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
-        self.attention.linears_mut().into_iter().chain(self.mlp.linears_mut())
+        self.attention.linears_mut().chain(self.mlp.linears_mut())
+    }
+
+    /// (checkpoint name, parameter) of everything, in a fixed order.
+    pub(crate) fn parameters(&self) -> Vec<(String, &Parameter)> {
+        self.attention_norms
+            .all()
+            .chain(self.attention.norms())
+            .map(Norm::parameter)
+            .chain(self.attention.linears().flat_map(Linear::parameters))
+            .chain(self.mlp_norms.all().map(Norm::parameter))
+            .chain(self.mlp.linears().flat_map(Linear::parameters))
+            .collect()
     }
 
     /// Every variable of the block, in a fixed order.
     pub(crate) fn vars(&self) -> Vec<&Var> {
-        let norms = [&self.input_norm, &self.post_norm].into_iter().filter_map(|n| n.weight.var());
-        norms.chain(self.linears().flat_map(Linear::vars)).collect()
+        let norms = self.attention_norms.all().chain(self.attention.norms()).chain(self.mlp_norms.all());
+        norms.filter_map(|n| n.parameter().1.var()).chain(self.linears().flat_map(Linear::vars)).collect()
     }
 }

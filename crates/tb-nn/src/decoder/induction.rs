@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use candle_core::{Device, Tensor, Var};
 use tb_core::random::{Purpose, Stream, name_key};
 
-use super::{Decoder, HeadKind};
+use super::{Decoder, Family, HeadKind};
 use crate::{Error, Result};
 
 /// Weight of the constant that every embedding carries in its first dimension.
@@ -29,7 +29,7 @@ const REACH: f64 = 150.0;
 pub enum Planting {
     /// The heads are there.
     Done,
-    /// The shape has no room for them (two layers, two ungrouped heads, a tied head, enough width); nothing was changed.
+    /// The shape has no room for them (a Llama of two layers, two ungrouped heads, a tied head, enough width); nothing was changed.
     NoRoom,
 }
 
@@ -47,13 +47,15 @@ impl Decoder {
         let c = self.config();
         let (width, d) = (c.hidden_size, c.head_dim);
         let half = d / 2;
-        let frequency = |i: usize| c.rope_theta.powf(-(i as f64) / half as f64);
+        let theta = c.ropes.first().map_or(1.0, |rope| rope.theta);
+        let frequency = |i: usize| theta.powf(-(i as f64) / half as f64);
         let slow: Vec<usize> = (0..half).filter(|i| frequency(*i) * REACH < SLOW).collect();
         // Match dimensions of one head: whole rotations, at most half a head, so that the slot holds both heads'.
         let pairs = slow.len().min(half / 2);
         let n = 2 * pairs;
         let slot = width.saturating_sub(2 * n);
-        let fits = c.num_hidden_layers >= 2
+        let fits = c.family == Family::Llama
+            && c.num_hidden_layers >= 2
             && c.num_attention_heads >= 2
             && c.num_key_value_heads == c.num_attention_heads
             && c.head == HeadKind::Tied

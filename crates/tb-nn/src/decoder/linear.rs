@@ -4,6 +4,7 @@ use super::param::{Builder, Parameter};
 use super::{AdapterSwitch, Pass};
 use crate::Result;
 use crate::lora::{LoraLayer, Matrix, peft_name};
+use crate::ops::inputs::Inputs;
 use crate::ops::linear::{Dropout, frozen_linear, full_linear, lora_linear};
 use crate::ops::projection::{Adapter, Projection};
 use candle_core::{DType, Tensor, Var};
@@ -111,5 +112,56 @@ impl Linear {
             .into_iter()
             .flatten()
             .filter_map(Parameter::var)
+    }
+}
+
+/// N linears of the same input, which a family keeps apart or stores as one matrix.
+#[derive(Clone, Debug)]
+pub(crate) enum InputLinears<const N: usize> {
+    /// Each a module of its own.
+    Separate([Linear; N]),
+    /// One module; its result is cut into N of these widths.
+    Joined(Linear, [usize; N]),
+}
+
+impl<const N: usize> InputLinears<N> {
+    /// The N results of x (..., I), each (..., O).
+    pub(crate) fn forward(&self, x: &Tensor, ctx: Context) -> Result<[Tensor; N]> {
+        let all: Vec<Tensor> = match self {
+            Self::Separate(linears) => linears.iter().map(|l| l.forward(x, ctx)).collect::<Result<_>>()?,
+            Self::Joined(linear, widths) => {
+                let joined = linear.forward(x, ctx)?; // (..., sum of O)
+                let last = joined.rank() - 1;
+                let mut at = 0;
+                let part = |width: &usize| {
+                    at += width;
+                    Ok(joined.narrow(last, at - width, *width)?.contiguous()?) // (..., O)
+                };
+                widths.iter().map(part).collect::<Result<_>>()?
+            }
+        };
+        Ok(all.try_into().unwrap_or_else(|_| unreachable!("one result was made for each of N")))
+    }
+
+    /// As a part of a fused block; the base weights must be frozen.
+    pub(crate) fn projections(&self, ctx: Context) -> Inputs<'_, N> {
+        match self {
+            Self::Separate(linears) => Inputs::Separate(linears.each_ref().map(|l| l.projection(ctx))),
+            Self::Joined(linear, _) => Inputs::Joined(linear.projection(ctx)),
+        }
+    }
+
+    pub(crate) fn linears(&self) -> &[Linear] {
+        match self {
+            Self::Separate(linears) => linears,
+            Self::Joined(linear, _) => std::slice::from_ref(linear),
+        }
+    }
+
+    pub(crate) fn linears_mut(&mut self) -> &mut [Linear] {
+        match self {
+            Self::Separate(linears) => linears,
+            Self::Joined(linear, _) => std::slice::from_mut(linear),
+        }
     }
 }

@@ -1,55 +1,64 @@
-//! The gated feed-forward layer of one block: down(silu(gate(x)) * up(x)). The activation is in `ops::swiglu`.
+//! The gated feed-forward layer of one block: down(act(gate(x)) * up(x)). The activation is in `ops::gated`.
 
-use super::block::Norm;
-use super::linear::{Context, Linear};
+use super::linear::{Context, InputLinears, Linear};
+use super::norm::{HalfNorms, Norm};
 use super::param::Builder;
 use crate::Result;
+use crate::ops::gated::gated;
 use crate::ops::mlp_block::{MlpBlock, mlp_block};
-use crate::ops::swiglu::swiglu;
 use candle_core::Tensor;
-use tb_core::decoder_config::DecoderConfig;
+use tb_core::decoder_config::{Activation, DecoderConfig, Projections};
 
 /// gate, up and down of one block.
 #[derive(Clone, Debug)]
 pub(crate) struct Mlp {
-    gate: Linear,
-    up: Linear,
+    inputs: InputLinears<2>,
+    activation: Activation,
     down: Linear,
+    width: usize,
 }
 
 impl Mlp {
     pub(crate) fn build(b: &Builder<'_>, config: &DecoderConfig, path: &str) -> Result<Self> {
         let (c, f, bias) = (config.hidden_size, config.intermediate_size, config.mlp_bias);
+        let linear = |name: &str, shape| Linear::build(b, format!("{path}.{name}"), shape, bias);
         Ok(Self {
-            gate: Linear::build(b, format!("{path}.gate_proj"), (f, c), bias)?,
-            up: Linear::build(b, format!("{path}.up_proj"), (f, c), bias)?,
-            down: Linear::build(b, format!("{path}.down_proj"), (c, f), bias)?,
+            inputs: match config.layout().projections {
+                Projections::Separate => {
+                    InputLinears::Separate([linear("gate_proj", (f, c))?, linear("up_proj", (f, c))?])
+                }
+                Projections::Joined => InputLinears::Joined(linear("gate_up_proj", (2 * f, c))?, [f, f]),
+            },
+            activation: config.activation,
+            down: linear("down_proj", (c, f))?,
+            width: f,
         })
     }
 
-    /// x + mlp(norm(x)) as one op, where every base weight is frozen; x (..., C).
-    pub(crate) fn fused(&self, x: &Tensor, norm: &Norm, ctx: Context) -> Result<Tensor> {
+    /// The feed-forward half of a block as one op, where every base weight is frozen; x (..., C).
+    pub(crate) fn fused(&self, x: &Tensor, norms: &HalfNorms, ctx: Context) -> Result<Tensor> {
         let block = MlpBlock {
-            norm: norm.weight.tensor(),
-            eps: norm.eps,
-            gate: self.gate.projection(ctx),
-            up: self.up.projection(ctx),
+            before: norms.before.as_ref().map(Norm::frozen),
+            inputs: self.inputs.projections(ctx),
+            activation: self.activation,
             down: self.down.projection(ctx),
+            after: norms.after.as_ref().map(Norm::frozen),
+            width: self.width,
         };
         mlp_block(x, &block)
     }
 
     /// x (..., C) to (..., C).
     pub(crate) fn forward(&self, x: &Tensor, ctx: Context) -> Result<Tensor> {
-        let gated = swiglu(&self.gate.forward(x, ctx)?, &self.up.forward(x, ctx)?)?; // (..., F)
-        self.down.forward(&gated, ctx)
+        let [gate, up] = self.inputs.forward(x, ctx)?; // (..., F)
+        self.down.forward(&gated(&gate, &up, self.activation)?, ctx)
     }
 
-    pub(crate) fn linears(&self) -> [&Linear; 3] {
-        [&self.gate, &self.up, &self.down]
+    pub(crate) fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.inputs.linears().iter().chain([&self.down])
     }
 
-    pub(crate) fn linears_mut(&mut self) -> [&mut Linear; 3] {
-        [&mut self.gate, &mut self.up, &mut self.down]
+    pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        self.inputs.linears_mut().iter_mut().chain([&mut self.down])
     }
 }

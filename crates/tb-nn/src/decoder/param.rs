@@ -4,6 +4,7 @@ use crate::ops::WeightGrad;
 use crate::weights::Weights;
 use crate::{Result, random};
 use candle_core::{DType, Device, Tensor, Var};
+use tb_core::decoder_config::NormWeight;
 use tb_core::random::{Purpose, Stream, name_key};
 
 /// A weight that the loss may or may not reach.
@@ -42,7 +43,7 @@ impl Parameter {
 pub(crate) enum Source<'a> {
     /// Frozen, from files.
     Checkpoint(&'a Weights),
-    /// Trained, drawn from N(0, std) keyed by each weight's name; norms 1, biases 0.
+    /// Trained, drawn from N(0, std) keyed by each weight's name; norms a factor of 1, biases 0.
     Random { seed: u64, std: f64 },
 }
 
@@ -68,11 +69,14 @@ impl Builder<'_> {
         }
     }
 
-    /// The weight of a norm, (n).
-    pub(crate) fn norm(&self, name: &str, n: usize) -> Result<Parameter> {
+    /// The weight of a norm, (n), at first a factor of 1.
+    pub(crate) fn norm(&self, name: &str, n: usize, kind: NormWeight) -> Result<Parameter> {
         match &self.source {
             Source::Checkpoint(weights) => Ok(Parameter::Frozen(weights.tensor(name, n, self.dtype, self.device)?)),
-            Source::Random { .. } => self.variable(&Tensor::ones(n, DType::F32, self.device)?),
+            Source::Random { .. } => match kind {
+                NormWeight::Plain => self.variable(&Tensor::ones(n, DType::F32, self.device)?),
+                NormWeight::OnePlus => self.variable(&Tensor::zeros(n, DType::F32, self.device)?),
+            },
         }
     }
 

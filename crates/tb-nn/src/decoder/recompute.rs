@@ -3,12 +3,11 @@
 //! Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016. The second computation repeats the first bit for bit
 //! (dropout masks are functions of seed, step and layer), so loss and gradients are the bits of the plain pass.
 
-use super::attention::Rotation;
 use super::block::Block;
 use super::linear::Context;
+use super::rope::Angles;
 use crate::Result;
 use crate::ops::attention::Spans;
-use crate::ops::rope::Positions;
 use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor, Var};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,16 +25,14 @@ pub enum Checkpointing {
 pub(super) fn recomputed(
     block: &Arc<Block>,
     x: &Tensor,
-    rotation: &Rotation<'_>,
+    angles: &Angles,
     spans: Option<&Spans>,
     ctx: Context,
 ) -> Result<Tensor> {
     let vars = block.vars();
     let op = Recompute {
         block: Arc::clone(block),
-        cos: rotation.cos.clone(),
-        sin: rotation.sin.clone(),
-        positions: rotation.positions.clone(),
+        angles: angles.clone(),
         spans: spans.cloned(),
         ctx,
         wants_input: x.track_op(),
@@ -58,9 +55,7 @@ pub(super) fn recomputed(
 
 struct Recompute {
     block: Arc<Block>,
-    cos: Tensor,
-    sin: Tensor,
-    positions: Positions,
+    angles: Angles,
     spans: Option<Spans>,
     ctx: Context,
     /// Whether anything below the block is trained.
@@ -71,8 +66,7 @@ struct Recompute {
 
 impl Recompute {
     fn run(&self, x: &Tensor) -> Result<Tensor> {
-        let rotation = Rotation { cos: &self.cos, sin: &self.sin, positions: &self.positions };
-        self.block.forward(x, &rotation, self.spans.as_ref(), self.ctx)
+        self.block.forward(x, &self.angles, self.spans.as_ref(), self.ctx)
     }
 }
 

@@ -11,7 +11,7 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result as CandleResult, Shape, 
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::ops::lanes::{dot, exp, exp_and_sum, max, tanh, vectorized};
+use crate::ops::lanes::{dot, exp, exp_and_sum, max, soft_cap, tanh, vectorized};
 use crate::ops::matmul::{Mat, ONE, Old, product, product_into};
 use crate::ops::slices::{SharedOut, floats, read, store, tensor};
 
@@ -156,14 +156,6 @@ vectorized! {
 }
 
 vectorized! {
-    fn cap_scores(row: &mut [f32], cap: f32) {
-        for score in row.iter_mut() {
-            *score = cap * tanh(*score / cap);
-        }
-    }
-}
-
-vectorized! {
     fn scale_row(row: &mut [f32], by: f32) {
         for v in row.iter_mut() {
             *v *= by;
@@ -255,7 +247,7 @@ impl Core {
                     for (i, row) in scores.chunks_exact_mut(m).enumerate() {
                         let seen = self.seen(first + i, key, key_end);
                         if let Some(cap) = self.sight.soft_cap {
-                            cap_scores(&mut row[seen.clone()], cap);
+                            soft_cap(&mut row[seen.clone()], cap);
                         }
                         let (top, sum) = online_softmax(row, seen, tops[i]);
                         // A window may leave nothing to see in the first tiles: then there is nothing to correct.

@@ -1,49 +1,59 @@
-//! The attention half of a pre-norm block as one op: y = x + o(attention(rope(q(n)), rope(k(n)), v(n))), n = rms_norm(x).
+//! The attention half of a block as one op: y = x + after(o(attention(q(n), k(n), v(n)))), n = before(x), with queries and keys
+//! normalised and rotated where the family does so.
 //!
-//! Why one op: see `mlp_block`. Kept for the backward: x, rotated q and k, v, the attention's result and log-sums, and the
-//! adapters' small h; the norm is computed again.
+//! Why one op: see `mlp_block`. Kept for the backward: x, q and k as they are attended (as projected, where they are normalised),
+//! v, the attention's result and log-sums, o's result where a norm follows, and the adapters' small h; norms are computed again.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result as CandleResult, Shape, Tensor};
 
 use crate::error::{Error, Result};
 use crate::ops::attention::{Core, Dims, Sight, Spans};
+use crate::ops::inputs::{InputLayers, Inputs, Named, half};
 use crate::ops::linear::Hidden;
-use crate::ops::projection::{Layer, Projection, layers};
-use crate::ops::rms_norm::{norm_rows, norm_rows_backward};
+use crate::ops::projection::{Layer, Projection};
+use crate::ops::rms_norm::{FrozenNorm, NormLayer, normed};
 use crate::ops::rope::{Positions, Rotation, Turn};
-use crate::ops::slices::{floats, read, store, tensor};
+use crate::ops::slices::{added, floats, read, store, tensor};
 
-/// The parts of the half-block; weights and norm are constants, adapters are trained.
+/// The parts of the half-block; weights and norms are constants, adapters are trained.
 #[derive(Clone, Copy)]
 pub struct AttentionBlock<'a> {
-    /// The norm's weight (C).
-    pub norm: &'a Tensor,
-    /// The norm's epsilon.
-    pub eps: f64,
-    /// C to H * D.
-    pub q: Projection<'a>,
-    /// C to K * D.
-    pub k: Projection<'a>,
-    /// C to K * D.
-    pub v: Projection<'a>,
+    /// The norm of x, if there is one.
+    pub before: Option<FrozenNorm<'a>>,
+    /// C to H * D, K * D and K * D.
+    pub inputs: Inputs<'a, 3>,
+    /// Norms of queries and of keys before their rotation, with weights of one head (D) or of all.
+    pub query_key: Option<[FrozenNorm<'a>; 2]>,
+    /// The rotation of queries and keys, if there is one.
+    pub rotation: Option<Turning<'a>>,
     /// H * D to C.
-    pub o: Projection<'a>,
+    pub output: Projection<'a>,
+    /// The norm of o's result, if there is one.
+    pub after: Option<FrozenNorm<'a>>,
     /// Query heads H.
     pub heads: usize,
     /// Key/value heads K, a divisor of H.
     pub kv_heads: usize,
-    /// Angles (P, D/2).
-    pub cos: &'a Tensor,
-    /// Angles (P, D/2).
-    pub sin: &'a Tensor,
-    /// The tokens' positions.
-    pub positions: &'a Positions,
+    /// Values of a head D.
+    pub size: usize,
     /// How queries score keys, and which they see.
     pub sight: Sight,
     /// The tokens that attend among themselves; `None` where each row is one full sample.
     pub spans: Option<&'a Spans>,
+}
+
+/// Angles and the tokens' positions among them.
+#[derive(Clone, Copy)]
+pub struct Turning<'a> {
+    /// (P, R/2).
+    pub cos: &'a Tensor,
+    /// (P, R/2).
+    pub sin: &'a Tensor,
+    /// The tokens' positions.
+    pub positions: &'a Positions,
 }
 
 struct Kept {
@@ -52,20 +62,24 @@ struct Kept {
     v: Vec<f32>,
     attended: Vec<f32>,
     log_sums: Vec<f32>,
-    /// What the adapters keep, of q, k, v, o.
-    hidden: [Hidden; 4],
+    /// o's result, where a norm follows.
+    result: Vec<f32>,
+    /// What the adapters of the inputs keep, and that of o.
+    hidden: (Vec<Hidden>, Hidden),
 }
 
 struct Op {
-    norm: Tensor,
-    eps: f32,
-    layers: [Layer; 4],
-    rotation: Rotation,
+    before: Option<NormLayer>,
+    inputs: InputLayers<3>,
+    query_key: Option<[NormLayer; 2]>,
+    rotation: Option<Rotation>,
     core: Core,
+    output: Layer,
+    after: Option<NormLayer>,
     kept: OnceLock<Kept>,
 }
 
-/// y = x + o(attention(rope(q(n)), rope(k(n)), v(n))) with n = rms_norm(x); x (B, T, C).
+/// y = x + after(o(attention(q(n), k(n), v(n)))) with n = before(x); x (B, T, C).
 ///
 /// Backward: dx, and the gradients of the adapters. Causal, grouped heads and spans as in `attention::causal_attention`,
 /// except that the residual of a padded token passes through.
@@ -74,29 +88,35 @@ pub fn attention_block(x: &Tensor, block: &AttentionBlock) -> Result<Tensor> {
     let &[rows, tokens, c] = x.dims() else {
         return Err(Error::shape(OP, "x", "(B, T, C)", x.dims()));
     };
-    if block.norm.dims() != [c] || c == 0 {
-        return Err(Error::shape(OP, "norm", format!("({c})"), block.norm.dims()));
-    }
-    let (heads, kv_heads) = (block.heads, block.kv_heads);
+    let (heads, kv_heads, size) = (block.heads, block.kv_heads, block.size);
     if heads == 0 || kv_heads == 0 || heads % kv_heads != 0 {
         return Err(Error::value(OP, format!("{kv_heads} key/value heads do not divide {heads} heads")));
     }
-    let size = block.q.weight.dims().first().copied().unwrap_or(0) / heads;
     let dims = Dims { rows, tokens, heads, kv_heads, size };
     let (wide, narrow) = (heads * size, kv_heads * size);
-    let parts = [
-        ("q", &block.q, (wide, c)),
-        ("k", &block.k, (narrow, c)),
-        ("v", &block.v, (narrow, c)),
-        ("o", &block.o, (c, wide)),
-    ];
-    let (layers, flat) = layers(OP, tokens, parts)?;
+    let named = Named { names: ["q", "k", "v"], joined: "qkv", widths: [wide, narrow, narrow], inputs: c };
+    let (inputs, output, flat) = half(OP, tokens, &block.inputs, &named, ("o", &block.output, (c, wide)))?;
+    let norm = |name: &'static str, norm: &Option<FrozenNorm>| {
+        norm.as_ref().map(|n| NormLayer::new(OP, name, n, c)).transpose()
+    };
+    let of_heads = |name: &'static str, norm: &FrozenNorm, all: usize| {
+        let width = if norm.weight.dims() == [all] { all } else { size };
+        NormLayer::new(OP, name, norm, width)
+    };
+    let query_key = match &block.query_key {
+        None => None,
+        Some([q, k]) => Some([of_heads("q_norm", q, wide)?, of_heads("k_norm", k, narrow)?]),
+    };
+    let rotation =
+        block.rotation.map(|r| Rotation::new(r.cos, r.sin, r.positions, [rows, tokens, heads, size])).transpose()?;
     let op = Op {
-        norm: block.norm.detach(),
-        eps: block.eps as f32,
-        layers,
-        rotation: Rotation::new(block.cos, block.sin, block.positions, [rows, tokens, heads, size])?,
+        before: norm("before", &block.before)?,
+        inputs,
+        query_key,
+        rotation,
         core: Core::new(dims, block.sight, block.spans)?,
+        output,
+        after: norm("after", &block.after)?,
         kept: OnceLock::new(),
     };
     Ok(match flat {
@@ -108,58 +128,104 @@ pub fn attention_block(x: &Tensor, block: &AttentionBlock) -> Result<Tensor> {
 impl Op {
     /// Rotates queries and keys in place.
     fn turn(&self, q: &mut [f32], k: &mut [f32], turn: Turn) -> CandleResult<()> {
+        let Some(rotation) = &self.rotation else { return Ok(()) };
         let Dims { rows, tokens, heads, kv_heads, size } = self.core.dims;
-        self.rotation.turn(q, [rows, tokens, heads, size], turn)?;
-        self.rotation.turn(k, [rows, tokens, kv_heads, size], turn)
+        rotation.turn(q, [rows, tokens, heads, size], turn)?;
+        rotation.turn(k, [rows, tokens, kv_heads, size], turn)
+    }
+
+    /// Projected queries and keys as they are attended, where a norm comes first.
+    fn normalised(&self, [nq, nk]: &[NormLayer; 2], q: &[f32], k: &[f32]) -> CandleResult<(Vec<f32>, Vec<f32>)> {
+        let (mut q, mut k) = (nq.forward(q)?, nk.forward(k)?);
+        self.turn(&mut q, &mut k, Turn::Forward)?;
+        Ok((q, k))
     }
 
     fn forward(&self, x: &[f32], flat: &[f32]) -> CandleResult<Vec<f32>> {
-        read!(w = self.norm);
-        let [lq, lk, lv, lo] = &self.layers;
-        let n = norm_rows(x, &w, self.eps);
-        let (mut q, h0) = lq.forward(&n, None, flat)?;
-        let (mut k, h1) = lk.forward(&n, None, flat)?;
-        let (v, h2) = lv.forward(&n, None, flat)?;
+        let n = normed(self.before.as_ref(), x)?;
+        let ([mut q, mut k, v], inputs) = self.inputs.forward(&n, flat)?;
         drop(n);
-        self.turn(&mut q, &mut k, Turn::Forward)?;
-        let (attended, log_sums) = self.core.forward(&q, &k, &v);
-        let (y, h3) = lo.forward(&attended, Some(x), flat)?;
+        let (attended, log_sums) = match &self.query_key {
+            None => {
+                self.turn(&mut q, &mut k, Turn::Forward)?;
+                self.core.forward(&q, &k, &v)
+            }
+            Some(norms) => {
+                let (q, k) = self.normalised(norms, &q, &k)?;
+                self.core.forward(&q, &k, &v)
+            }
+        };
+        let (result, y, output) = match &self.after {
+            None => {
+                let (y, h) = self.output.forward(&attended, Some(x), flat)?;
+                (Vec::new(), y, h)
+            }
+            Some(norm) => {
+                let (result, h) = self.output.forward(&attended, None, flat)?;
+                let y = added(norm.forward(&result)?, x);
+                (result, y, h)
+            }
+        };
         // The op object is made per call, so nothing was kept before.
-        let _ = self.kept.set(Kept { q, k, v, attended, log_sums, hidden: [h0, h1, h2, h3] });
+        let _ = self.kept.set(Kept { q, k, v, attended, log_sums, result, hidden: (inputs, output) });
         Ok(y)
     }
 
     /// (dx, adapters' gradients).
     fn backward(&self, x: &Tensor, flat: &[f32], dy: &Tensor) -> CandleResult<(Option<Tensor>, Vec<f32>)> {
         let kept = self.kept.get().expect("the forward ran before the backward");
-        let [lq, lk, lv, lo] = &self.layers;
-        let [h0, h1, h2, h3] = &kept.hidden;
+        let (inputs, output) = &kept.hidden;
         read!(dy = dy);
         read!(xs = x);
-        read!(w = self.norm);
         let mut dflat = vec![0f32; flat.len()];
         let wanted = x.track_op();
+        let below = wanted || self.inputs.is_adapted();
         let mut dattended = Vec::new();
-        let below = wanted || [lq, lk, lv].iter().any(|l| l.is_adapted());
-        lo.backward((&kept.attended, h3), flat, &dy, below.then_some(&mut dattended), &mut dflat)?;
+        {
+            let dresult = match &self.after {
+                None => Cow::Borrowed(&*dy),
+                Some(norm) => Cow::Owned(norm.backward(&kept.result, &dy)?),
+            };
+            let into = below.then_some(&mut dattended);
+            self.output.backward((&kept.attended, output), flat, &dresult, into, &mut dflat)?;
+        }
         if !below {
             return Ok((None, dflat));
         }
-        let operands = [kept.q.as_slice(), &kept.k, &kept.v];
-        let [mut dq, mut dk, dv] = self.core.backward(operands, (&kept.attended, &kept.log_sums), &dattended);
+        let upstream = ((kept.attended.as_slice(), kept.log_sums.as_slice()), dattended.as_slice());
+        let (mut dq, mut dk, dv) = match &self.query_key {
+            None => self.attention_grads([&kept.q, &kept.k, &kept.v], upstream),
+            Some(norms) => {
+                let (q, k) = self.normalised(norms, &kept.q, &kept.k)?;
+                self.attention_grads([&q, &k, &kept.v], upstream)
+            }
+        };
         drop(dattended);
         self.turn(&mut dq, &mut dk, Turn::Back)?;
-        let adapted = [lq, lk, lv].iter().any(|l| l.is_adapted());
-        let n = if adapted { norm_rows(&xs, &w, self.eps) } else { Vec::new() };
-        let mut dn = Vec::new();
-        for (layer, h, d) in [(lq, h0, &dq), (lk, h1, &dk), (lv, h2, &dv)] {
-            layer.backward((&n, h), flat, d, wanted.then_some(&mut dn), &mut dflat)?;
+        if let Some([nq, nk]) = &self.query_key {
+            dq = nq.backward(&kept.q, &dq)?;
+            dk = nk.backward(&kept.k, &dk)?;
         }
+        let n = if self.inputs.is_adapted() { normed(self.before.as_ref(), &xs)? } else { Cow::Borrowed(&[][..]) };
+        let mut dn = Vec::new();
+        self.inputs.backward((&n, inputs), flat, [dq, dk, dv], wanted.then_some(&mut dn), &mut dflat)?;
         if !wanted {
             return Ok((None, dflat));
         }
-        let dx = norm_rows_backward(&xs, &w, self.eps, &dn, &dy);
+        let dx = match &self.before {
+            None => added(dn, &dy),
+            Some(norm) => norm.backward_onto(&dy, &xs, &dn)?,
+        };
         Ok((Some(tensor(dx, x.dims(), x.dtype())?), dflat))
+    }
+
+    fn attention_grads(
+        &self,
+        operands: [&[f32]; 3],
+        (results, dattended): ((&[f32], &[f32]), &[f32]),
+    ) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+        let [dq, dk, dv] = self.core.backward(operands, results, dattended);
+        (dq, dk, dv)
     }
 }
 

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::ops::WeightGrad;
-use crate::ops::lanes::{exp_and_sum, max, vectorized};
+use crate::ops::lanes::{exp_and_sum, max, soft_cap, vectorized};
 use crate::ops::matmul::{ALL, Mat, Old, Weight, product, read_weight};
 use crate::ops::slices::{floats, read, tensor};
 
@@ -25,6 +25,7 @@ fn chunk_rows(v: usize) -> usize {
 struct LinearCrossEntropy {
     targets: Vec<u32>,
     dims: (usize, usize, usize),
+    cap: Option<f32>,
     frozen: Option<Tensor>,
     wants_hidden: bool,
     grads: OnceLock<(Vec<f32>, Vec<f32>)>,
@@ -43,15 +44,23 @@ fn dims(op: &'static str, hidden: &Tensor, head: &Tensor, targets: &[u32]) -> Re
     Ok((targets.len(), v, c))
 }
 
-/// The sum over n of -log softmax(hidden[n] head')[targets[n]], in nats, as a scalar f32.
+/// The sum over n of -log softmax(cap(hidden[n] head'))[targets[n]], in nats, as a scalar f32; with a cap a logit l counts as
+/// cap * tanh(l / cap).
 ///
-/// hidden (N, C) holds only supervised positions, head (V, C). Backward: dHidden = g (softmax - onehot) head, and for
-/// [`WeightGrad::Trained`] dHead = g (softmax - onehot)' hidden; both formed in the forward, in chunks of positions.
-pub fn linear_cross_entropy(hidden: &Tensor, head: &Tensor, targets: &[u32], grad: WeightGrad) -> Result<Tensor> {
+/// hidden (N, C) holds only supervised positions, head (V, C). Backward: dHidden = g (softmax - onehot) cap' head, and for
+/// [`WeightGrad::Trained`] dHead = g ((softmax - onehot) cap')' hidden; both formed in the forward, in chunks of positions.
+pub fn linear_cross_entropy(
+    hidden: &Tensor,
+    head: &Tensor,
+    targets: &[u32],
+    cap: Option<f32>,
+    grad: WeightGrad,
+) -> Result<Tensor> {
     let dims = dims("linear_cross_entropy", hidden, head, targets)?;
     let op = LinearCrossEntropy {
         targets: targets.to_vec(),
         dims,
+        cap,
         frozen: None,
         wants_hidden: hidden.track_op(),
         grads: OnceLock::new(),
@@ -64,8 +73,8 @@ pub fn linear_cross_entropy(hidden: &Tensor, head: &Tensor, targets: &[u32], gra
     })
 }
 
-/// log softmax(hidden[n] head')[targets[n]] per position, without a gradient. Shapes as [`linear_cross_entropy`].
-pub fn token_logprobs(hidden: &Tensor, head: &Tensor, targets: &[u32]) -> Result<Vec<f32>> {
+/// log softmax(cap(hidden[n] head'))[targets[n]] per position, without a gradient. Shapes as [`linear_cross_entropy`].
+pub fn token_logprobs(hidden: &Tensor, head: &Tensor, targets: &[u32], cap: Option<f32>) -> Result<Vec<f32>> {
     let (n, v, c) = dims("token_logprobs", hidden, head, targets)?;
     let head = head.detach().contiguous()?;
     read!(hidden = hidden);
@@ -77,7 +86,12 @@ pub fn token_logprobs(hidden: &Tensor, head: &Tensor, targets: &[u32]) -> Result
         let piece: Vec<f32> = logits
             .par_chunks_mut(v)
             .zip(targets)
-            .map(|(row, target)| -nll_and_softmax(row, *target as usize, Keep::Nothing))
+            .map(|(row, target)| {
+                if let Some(cap) = cap {
+                    soft_cap(row, cap);
+                }
+                -nll_and_softmax(row, *target as usize, Keep::Nothing)
+            })
             .collect();
         logprobs.extend(piece);
     }
@@ -107,6 +121,16 @@ vectorized! {
     }
 }
 
+vectorized! {
+    /// Gradients of capped logits become those of the logits: d cap tanh(l / cap) / dl = 1 - tanh(l / cap)^2.
+    fn through_cap(grads: &mut [f32], capped: &[f32], cap: f32) {
+        for (g, c) in grads.iter_mut().zip(capped) {
+            let t = c / cap;
+            *g *= 1.0 - t * t;
+        }
+    }
+}
+
 impl LinearCrossEntropy {
     /// The loss; keeps dHidden (N, C) and, when `trained`, dHead (V, C).
     fn run(&self, hidden: &[f32], head: Weight, wants_head: bool) -> f32 {
@@ -126,7 +150,19 @@ impl LinearCrossEntropy {
             let nll: Vec<f32> = logits
                 .par_chunks_mut(v)
                 .zip(targets)
-                .map(|(row, target)| nll_and_softmax(row, *target as usize, keep))
+                .map_init(Vec::new, |capped, (row, target)| match self.cap {
+                    None => nll_and_softmax(row, *target as usize, keep),
+                    Some(cap) => {
+                        soft_cap(row, cap);
+                        capped.clear();
+                        capped.extend_from_slice(row);
+                        let nll = nll_and_softmax(row, *target as usize, keep);
+                        if keep == Keep::Gradient {
+                            through_cap(row, capped, cap);
+                        }
+                        nll
+                    }
+                })
                 .collect();
             loss += nll.iter().map(|x| f64::from(*x)).sum::<f64>();
             if self.wants_hidden {
@@ -213,18 +249,18 @@ mod tests {
             let logits = hidden.matmul(&head.t()?)?;
             let ids = Tensor::from_vec(targets.clone(), n, &Device::Cpu)?;
             let want = (candle_nn::loss::cross_entropy(&logits, &ids)? * n as f64)?;
-            let got = linear_cross_entropy(&hidden, &head, &targets, WeightGrad::Frozen)?;
+            let got = linear_cross_entropy(&hidden, &head, &targets, None, WeightGrad::Frozen)?;
             assert_close(&got, &want, 1e-4);
-            let sum: f32 = token_logprobs(&hidden, &head, &targets)?.iter().sum();
+            let sum: f32 = token_logprobs(&hidden, &head, &targets, None)?.iter().sum();
             assert_close(&Tensor::new(-sum, &Device::Cpu)?, &want, 1e-4);
             let vars = [Var::from_tensor(&hidden)?, Var::from_tensor(&head)?];
             let stock =
                 (candle_nn::loss::cross_entropy(&vars[0].matmul(&vars[1].t()?)?, &ids)? * n as f64)?.backward()?;
-            let ours = linear_cross_entropy(&vars[0], &vars[1], &targets, WeightGrad::Trained)?.backward()?;
+            let ours = linear_cross_entropy(&vars[0], &vars[1], &targets, None, WeightGrad::Trained)?.backward()?;
             for v in &vars {
                 assert_close(ours.get(v).unwrap(), stock.get(v).unwrap(), 1e-5);
             }
-            let ours = linear_cross_entropy(&vars[0], &vars[1], &targets, WeightGrad::Frozen)?.backward()?;
+            let ours = linear_cross_entropy(&vars[0], &vars[1], &targets, None, WeightGrad::Frozen)?.backward()?;
             assert_close(ours.get(&vars[0]).unwrap(), stock.get(&vars[0]).unwrap(), 1e-5);
             assert!(ours.get(&vars[1]).is_none());
         }
@@ -232,10 +268,25 @@ mod tests {
         for (n, v, c) in [(1, 2, 1), (3, 7, 3)] {
             let (hidden, head, targets) = case(n, v, c)?;
             check(&[hidden.clone(), head.clone()], |t| {
-                linear_cross_entropy(&t[0], &t[1], &targets, WeightGrad::Trained)
+                linear_cross_entropy(&t[0], &t[1], &targets, None, WeightGrad::Trained)
             });
-            check(&[hidden], |t| linear_cross_entropy(&t[0], &head, &targets, WeightGrad::Frozen));
+            check(&[hidden], |t| linear_cross_entropy(&t[0], &head, &targets, None, WeightGrad::Frozen));
         }
+        Ok(())
+    }
+
+    #[test]
+    fn capped_logits_agree_with_the_plain_formula_and_finite_differences() -> Result<()> {
+        let (hidden, head, targets) = case(5, 11, 3)?;
+        let logits = hidden.matmul(&head.t()?)?;
+        let capped = ((logits / 0.7)?.tanh()? * 0.7)?;
+        let ids = Tensor::from_vec(targets.clone(), 5, &Device::Cpu)?;
+        let want = (candle_nn::loss::cross_entropy(&capped, &ids)? * 5.0)?;
+        assert_close(&linear_cross_entropy(&hidden, &head, &targets, Some(0.7), WeightGrad::Frozen)?, &want, 1e-5);
+        let sum: f32 = token_logprobs(&hidden, &head, &targets, Some(0.7))?.iter().sum();
+        assert_close(&Tensor::new(-sum, &Device::Cpu)?, &want, 1e-5);
+        let (hidden, head, targets) = case(3, 7, 3)?;
+        check(&[hidden, head], |t| linear_cross_entropy(&t[0], &t[1], &targets, Some(0.7), WeightGrad::Trained));
         Ok(())
     }
 
@@ -243,8 +294,8 @@ mod tests {
     fn chunks_do_not_change_the_result() -> Result<()> {
         // 2 chunks: with V = 40,000 a chunk holds 314 positions.
         let (hidden, head, targets) = case(400, 40_000, 2)?;
-        let whole = token_logprobs(&hidden, &head, &targets)?;
-        let tail = token_logprobs(&hidden.narrow(0, 390, 10)?, &head, &targets[390..])?;
+        let whole = token_logprobs(&hidden, &head, &targets, None)?;
+        let tail = token_logprobs(&hidden.narrow(0, 390, 10)?, &head, &targets[390..], None)?;
         assert_eq!(chunk_rows(40_000), 314);
         for (a, b) in whole[390..].iter().zip(&tail) {
             assert!((a - b).abs() < 1e-5);
@@ -256,7 +307,7 @@ mod tests {
     fn gradients_are_the_same_bits_on_any_number_of_threads() -> Result<()> {
         let (hidden, head, targets) = case(70, 200, 24)?;
         same_bits_on_any_threads(&[hidden, head], |t| {
-            linear_cross_entropy(&t[0], &t[1], &targets, WeightGrad::Trained)
+            linear_cross_entropy(&t[0], &t[1], &targets, None, WeightGrad::Trained)
         });
         Ok(())
     }
@@ -264,7 +315,10 @@ mod tests {
     #[test]
     fn a_target_outside_the_vocabulary_is_refused() -> Result<()> {
         let (hidden, head, _) = case(1, 5, 3)?;
-        assert!(matches!(linear_cross_entropy(&hidden, &head, &[5], WeightGrad::Frozen), Err(Error::Value { .. })));
+        assert!(matches!(
+            linear_cross_entropy(&hidden, &head, &[5], None, WeightGrad::Frozen),
+            Err(Error::Value { .. })
+        ));
         Ok(())
     }
 }

@@ -70,6 +70,15 @@ pub(crate) fn tanh(x: f32) -> f32 {
     if size < 0.625 { small } else { large }
 }
 
+vectorized! {
+    /// Each value v becomes cap * tanh(v / cap).
+    pub(crate) fn soft_cap(row: &mut [f32], cap: f32) {
+        for v in row.iter_mut() {
+            *v = cap * tanh(*v / cap);
+        }
+    }
+}
+
 #[inline(always)]
 fn fold(lanes: [f32; LANES]) -> f32 {
     let mut half = LANES / 2;

@@ -1,61 +1,78 @@
-//! The feed-forward half of a pre-norm block as one op: y = x + down(silu(gate(n)) * up(n)), n = rms_norm(x).
+//! The feed-forward half of a block as one op: y = x + after(down(act(gate(n)) * up(n))), n = before(x).
 //!
 //! One op instead of six keeps Candle's graph from storing every inner result and from adding every inner gradient to a
-//! fresh tensor of zeros. Kept for the backward: x, gate(n), up(n); the norm and the activation are computed again.
+//! fresh tensor of zeros. Kept for the backward: x, gate(n), up(n), and down's result where a norm follows; norms and the
+//! activation are computed again.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result as CandleResult, Shape, Tensor};
+use tb_core::decoder_config::Activation;
 
 use crate::error::{Error, Result};
+use crate::ops::gated;
+use crate::ops::inputs::{InputLayers, Inputs, Named, half};
 use crate::ops::linear::{Hidden, row_width};
-use crate::ops::projection::{Layer, Projection, layers};
-use crate::ops::rms_norm::{norm_rows, norm_rows_backward};
-use crate::ops::slices::{floats, read, store, tensor};
-use crate::ops::swiglu;
+use crate::ops::projection::{Layer, Projection};
+use crate::ops::rms_norm::{FrozenNorm, NormLayer, normed};
+use crate::ops::slices::{added, floats, read, store, tensor};
 
-/// The parts of the half-block; weights and norm are constants, adapters are trained.
+/// The parts of the half-block; weights and norms are constants, adapters are trained.
 #[derive(Clone, Copy)]
 pub struct MlpBlock<'a> {
-    /// The norm's weight (C).
-    pub norm: &'a Tensor,
-    /// The norm's epsilon.
-    pub eps: f64,
-    /// C to F.
-    pub gate: Projection<'a>,
-    /// C to F.
-    pub up: Projection<'a>,
+    /// The norm of x, if there is one.
+    pub before: Option<FrozenNorm<'a>>,
+    /// Gate and up, C to F each.
+    pub inputs: Inputs<'a, 2>,
+    /// Function of the gate.
+    pub activation: Activation,
     /// F to C.
     pub down: Projection<'a>,
+    /// The norm of down's result, if there is one.
+    pub after: Option<FrozenNorm<'a>>,
+    /// F.
+    pub width: usize,
 }
 
 struct Kept {
     gate: Vec<f32>,
     up: Vec<f32>,
-    /// What the adapters keep, of gate, up, down.
-    hidden: [Hidden; 3],
+    /// down's result, where a norm follows.
+    result: Vec<f32>,
+    /// What the adapters of the inputs keep, and that of down.
+    hidden: (Vec<Hidden>, Hidden),
 }
 
 struct Op {
-    norm: Tensor,
-    eps: f32,
-    layers: [Layer; 3],
+    before: Option<NormLayer>,
+    inputs: InputLayers<2>,
+    activation: Activation,
+    down: Layer,
+    after: Option<NormLayer>,
     kept: OnceLock<Kept>,
 }
 
-/// y = x + down(silu(gate(n)) * up(n)) with n = rms_norm(x); x (..., C). Backward: dx, and the gradients of the adapters.
+/// y = x + after(down(act(gate(n)) * up(n))) with n = before(x); x (..., C). Backward: dx, and the gradients of the adapters.
 pub fn mlp_block(x: &Tensor, block: &MlpBlock) -> Result<Tensor> {
     const OP: &str = "mlp_block";
-    let &[c] = block.norm.dims() else {
-        return Err(Error::shape(OP, "norm", "(C)", block.norm.dims()));
+    let Some(&c) = x.dims().last() else {
+        return Err(Error::shape(OP, "x", "(..., C)", x.dims()));
     };
-    if x.dims().last() != Some(&c) || c == 0 {
-        return Err(Error::shape(OP, "x", format!("(..., {c})"), x.dims()));
-    }
-    let f = block.gate.weight.dims().first().copied().unwrap_or(0);
-    let parts = [("gate", &block.gate, (f, c)), ("up", &block.up, (f, c)), ("down", &block.down, (c, f))];
-    let (layers, flat) = layers(OP, row_width(x), parts)?;
-    let op = Op { norm: block.norm.detach(), eps: block.eps as f32, layers, kept: OnceLock::new() };
+    let f = block.width;
+    let named = Named { names: ["gate", "up"], joined: "gate_up", widths: [f, f], inputs: c };
+    let (inputs, down, flat) = half(OP, row_width(x), &block.inputs, &named, ("down", &block.down, (c, f)))?;
+    let norm = |name: &'static str, norm: &Option<FrozenNorm>| {
+        norm.as_ref().map(|n| NormLayer::new(OP, name, n, c)).transpose()
+    };
+    let op = Op {
+        before: norm("before", &block.before)?,
+        inputs,
+        activation: block.activation,
+        down,
+        after: norm("after", &block.after)?,
+        kept: OnceLock::new(),
+    };
     Ok(match flat {
         None => x.apply_op1(op)?,
         Some(flat) => x.apply_op2(&flat, op)?,
@@ -64,44 +81,58 @@ pub fn mlp_block(x: &Tensor, block: &MlpBlock) -> Result<Tensor> {
 
 impl Op {
     fn forward(&self, x: &[f32], flat: &[f32]) -> CandleResult<Vec<f32>> {
-        read!(w = self.norm);
-        let [gate, up, down] = &self.layers;
-        let n = norm_rows(x, &w, self.eps);
-        let (g, h0) = gate.forward(&n, None, flat)?;
-        let (u, h1) = up.forward(&n, None, flat)?;
+        let n = normed(self.before.as_ref(), x)?;
+        let ([gate, up], inputs) = self.inputs.forward(&n, flat)?;
         drop(n);
-        let act = swiglu::forward(&g, &u);
-        let (y, h2) = down.forward(&act, Some(x), flat)?;
+        let act = gated::forward(self.activation, &gate, &up);
+        let (result, y, down) = match &self.after {
+            None => {
+                let (y, h) = self.down.forward(&act, Some(x), flat)?;
+                (Vec::new(), y, h)
+            }
+            Some(norm) => {
+                let (result, h) = self.down.forward(&act, None, flat)?;
+                let y = added(norm.forward(&result)?, x);
+                (result, y, h)
+            }
+        };
         // The op object is made per call, so nothing was kept before.
-        let _ = self.kept.set(Kept { gate: g, up: u, hidden: [h0, h1, h2] });
+        let _ = self.kept.set(Kept { gate, up, result, hidden: (inputs, down) });
         Ok(y)
     }
 
     /// (dx, adapters' gradients).
     fn backward(&self, x: &Tensor, flat: &[f32], dy: &Tensor) -> CandleResult<(Option<Tensor>, Vec<f32>)> {
         let kept = self.kept.get().expect("the forward ran before the backward");
-        let [gate, up, down] = &self.layers;
-        let [h0, h1, h2] = &kept.hidden;
+        let (inputs, down) = &kept.hidden;
         read!(dy = dy);
         read!(xs = x);
-        read!(w = self.norm);
         let mut dflat = vec![0f32; flat.len()];
-        let act = if down.is_adapted() { swiglu::forward(&kept.gate, &kept.up) } else { Vec::new() };
         let mut dact = Vec::new();
-        down.backward((&act, h2), flat, &dy, Some(&mut dact), &mut dflat)?;
-        drop(act);
-        let (dg, du) = swiglu::backward(&kept.gate, &kept.up, &dact);
+        {
+            let act = match self.down.is_adapted() {
+                true => gated::forward(self.activation, &kept.gate, &kept.up),
+                false => Vec::new(),
+            };
+            let dresult = match &self.after {
+                None => Cow::Borrowed(&*dy),
+                Some(norm) => Cow::Owned(norm.backward(&kept.result, &dy)?),
+            };
+            self.down.backward((&act, down), flat, &dresult, Some(&mut dact), &mut dflat)?;
+        }
+        let (dg, du) = gated::backward(self.activation, &kept.gate, &kept.up, &dact);
         drop(dact);
-        let adapted = gate.is_adapted() || up.is_adapted();
-        let n = if adapted { norm_rows(&xs, &w, self.eps) } else { Vec::new() };
+        let n = if self.inputs.is_adapted() { normed(self.before.as_ref(), &xs)? } else { Cow::Borrowed(&[][..]) };
         let mut dn = Vec::new();
         let wanted = x.track_op();
-        gate.backward((&n, h0), flat, &dg, wanted.then_some(&mut dn), &mut dflat)?;
-        up.backward((&n, h1), flat, &du, wanted.then_some(&mut dn), &mut dflat)?;
+        self.inputs.backward((&n, inputs), flat, [dg, du], wanted.then_some(&mut dn), &mut dflat)?;
         if !wanted {
             return Ok((None, dflat));
         }
-        let dx = norm_rows_backward(&xs, &w, self.eps, &dn, &dy);
+        let dx = match &self.before {
+            None => added(dn, &dy),
+            Some(norm) => norm.backward_onto(&dy, &xs, &dn)?,
+        };
         Ok((Some(tensor(dx, x.dims(), x.dtype())?), dflat))
     }
 }

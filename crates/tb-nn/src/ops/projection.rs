@@ -44,15 +44,15 @@ pub(crate) struct Layer {
 }
 
 /// The layers of a block on rows of `width` tokens, and its adapters as one flat tensor, `None` where there is none.
-pub(crate) fn layers<const N: usize>(
+pub(crate) fn layers(
     op: &'static str,
     width: usize,
-    projections: [(&'static str, &Projection, (usize, usize)); N],
-) -> Result<([Layer; N], Option<Tensor>)> {
+    projections: &[(&'static str, &Projection, (usize, usize))],
+) -> Result<(Vec<Layer>, Option<Tensor>)> {
     let mut parts = Vec::new();
     let mut offset = 0;
-    let mut made = Vec::with_capacity(N);
-    for (name, p, (outputs, inputs)) in projections {
+    let mut made = Vec::with_capacity(projections.len());
+    for &(name, p, (outputs, inputs)) in projections {
         if p.weight.dims() != [outputs, inputs] {
             return Err(Error::shape(op, name, format!("({outputs}, {inputs})"), p.weight.dims()));
         }
@@ -88,8 +88,7 @@ pub(crate) fn layers<const N: usize>(
         }
         Some(_) => Some(Tensor::cat(&parts, 0)?.to_dtype(DType::F32)?),
     };
-    let layers = made.try_into().unwrap_or_else(|_| unreachable!("one layer was made per projection"));
-    Ok((layers, flat))
+    Ok((made, flat))
 }
 
 impl Layer {

@@ -1,5 +1,7 @@
 //! Root-mean-square normalisation: y = x / sqrt(mean(x^2) + eps) * w (Zhang and Sennrich 2019, arXiv:1910.07467).
 
+use std::borrow::Cow;
+
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result as CandleResult, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -70,27 +72,85 @@ vectorized! {
 }
 
 /// The forward over rows of `w.len()` values.
-pub(crate) fn norm_rows(x: &[f32], w: &[f32], eps: f32) -> Vec<f32> {
+fn norm_rows(x: &[f32], w: &[f32], eps: f32) -> Vec<f32> {
     let mut y = vec![0f32; x.len()];
     y.par_chunks_mut(w.len()).zip(x.par_chunks(w.len())).with_min_len(8).for_each(|(y, x)| forward_row(y, x, w, eps));
     y
 }
 
-/// `residual` + the input gradient for the upstream gradient `dy`: the backward of x + f(norm(x)).
-pub(crate) fn norm_rows_backward(x: &[f32], w: &[f32], eps: f32, dy: &[f32], residual: &[f32]) -> Vec<f32> {
+/// The input gradient for the upstream gradient `dy`.
+fn norm_rows_backward(x: &[f32], w: &[f32], eps: f32, dy: &[f32]) -> Vec<f32> {
     let mut dx = vec![0f32; x.len()];
     dx.par_chunks_mut(w.len())
         .zip(x.par_chunks(w.len()))
         .zip(dy.par_chunks(w.len()))
-        .zip(residual.par_chunks(w.len()))
         .with_min_len(8)
-        .for_each(|(((dx, x), dy), residual)| {
-            backward_row(dx, x, w, dy, eps);
-            for (dx, r) in dx.iter_mut().zip(residual) {
-                *dx += r;
-            }
-        });
+        .for_each(|((dx, x), dy)| backward_row(dx, x, w, dy, eps));
     dx
+}
+
+/// A norm with a constant weight, as a part of a fused block.
+#[derive(Clone, Copy)]
+pub struct FrozenNorm<'a> {
+    /// The weight (C).
+    pub weight: &'a Tensor,
+    /// The epsilon.
+    pub eps: f64,
+}
+
+/// A norm inside an op: owns its weight.
+pub(crate) struct NormLayer {
+    weight: Tensor,
+    eps: f32,
+}
+
+impl NormLayer {
+    /// The norm, whose weight must have `width` values.
+    pub(crate) fn new(op: &'static str, name: &'static str, norm: &FrozenNorm, width: usize) -> Result<Self> {
+        if norm.weight.dims() != [width] || width == 0 {
+            return Err(Error::shape(op, name, format!("({width})"), norm.weight.dims()));
+        }
+        Ok(Self { weight: norm.weight.detach(), eps: norm.eps as f32 })
+    }
+
+    /// Each row of x normalised.
+    pub(crate) fn forward(&self, x: &[f32]) -> CandleResult<Vec<f32>> {
+        read!(w = self.weight);
+        Ok(norm_rows(x, &w, self.eps))
+    }
+
+    /// The gradient of x for the upstream gradient `dy`.
+    pub(crate) fn backward(&self, x: &[f32], dy: &[f32]) -> CandleResult<Vec<f32>> {
+        read!(w = self.weight);
+        Ok(norm_rows_backward(x, &w, self.eps, dy))
+    }
+
+    /// `residual` + the gradient of x: the backward of x + f(norm(x)).
+    pub(crate) fn backward_onto(&self, residual: &[f32], x: &[f32], dy: &[f32]) -> CandleResult<Vec<f32>> {
+        read!(w = self.weight);
+        let (w, eps) = (&*w, self.eps);
+        let mut dx = vec![0f32; x.len()];
+        dx.par_chunks_mut(w.len())
+            .zip(x.par_chunks(w.len()))
+            .zip(dy.par_chunks(w.len()))
+            .zip(residual.par_chunks(w.len()))
+            .with_min_len(8)
+            .for_each(|(((dx, x), dy), residual)| {
+                backward_row(dx, x, w, dy, eps);
+                for (dx, r) in dx.iter_mut().zip(residual) {
+                    *dx += r;
+                }
+            });
+        Ok(dx)
+    }
+}
+
+/// x through a norm, or x itself where there is none.
+pub(crate) fn normed<'a>(norm: Option<&NormLayer>, x: &'a [f32]) -> CandleResult<Cow<'a, [f32]>> {
+    Ok(match norm {
+        None => Cow::Borrowed(x),
+        Some(norm) => Cow::Owned(norm.forward(x)?),
+    })
 }
 
 impl RmsNorm {
@@ -98,12 +158,7 @@ impl RmsNorm {
         read!(xs = x);
         read!(w = w);
         read!(dy = dy);
-        let mut dx = vec![0f32; xs.len()];
-        dx.par_chunks_mut(self.width)
-            .zip(xs.par_chunks(self.width))
-            .zip(dy.par_chunks(self.width))
-            .with_min_len(8)
-            .for_each(|((dx, x), dy)| backward_row(dx, x, &w, dy, self.eps));
+        let dx = norm_rows_backward(&xs, &w, self.eps, &dy);
         tensor(dx, x.dims(), x.dtype())
     }
 

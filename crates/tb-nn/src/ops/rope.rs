@@ -69,9 +69,10 @@ struct Rope {
     dims: [usize; 4],
 }
 
-/// Rotates each pair (i, i + D/2) of x (B, T, H, D) by its position's angle; cos and sin are (P, D/2).
+/// Rotates each pair (i, i + R/2) of the first R values of each head of x (B, T, H, D) by its position's angle; cos and sin are
+/// (P, R/2), and values from R on stay.
 ///
-/// y1 = x1 cos - x2 sin, y2 = x2 cos + x1 sin. Backward: the rotation by the opposite angle. A position of P or more is
+/// y1 = x1 cos - x2 sin, y2 = x2 cos + x1 sin; the angles may carry a factor. Backward: the rotation by the opposite angle. A position of P or more is
 /// refused.
 pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor, positions: &Positions) -> Result<Tensor> {
     let &[b, t, h, d] = x.dims() else {
@@ -83,7 +84,8 @@ pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor, positions: &Positions) -> Re
 
 vectorized! {
     fn turn_head(x: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
-        let (x1, x2) = x.split_at_mut(cos.len());
+        let (x1, rest) = x.split_at_mut(cos.len());
+        let x2 = &mut rest[..cos.len()];
         for (((x1, x2), c), s) in x1.iter_mut().zip(x2).zip(cos).zip(sin) {
             let s = s * sign;
             (*x1, *x2) = (*x1 * c - *x2 * s, *x2 * c + *x1 * s);
@@ -94,14 +96,14 @@ vectorized! {
 impl Rotation {
     /// The rotation for x of shape (B, T, H, D), after checking the tables' shapes and the positions against each other.
     pub(crate) fn new(cos: &Tensor, sin: &Tensor, positions: &Positions, [b, t, _, d]: [usize; 4]) -> Result<Self> {
-        if d == 0 || d % 2 != 0 {
-            return Err(Error::value("rope", format!("the head size must be even, got {d}")));
+        let &[table, pairs] = cos.dims() else {
+            return Err(Error::shape("rope", "cos", "(P, R/2)", cos.dims()));
+        };
+        if sin.dims() != cos.dims() {
+            return Err(Error::shape("rope", "sin", format!("({table}, {pairs})"), sin.dims()));
         }
-        let table = cos.dims().first().copied().unwrap_or(0);
-        for (name, angles) in [("cos", cos), ("sin", sin)] {
-            if angles.dims() != [table, d / 2] {
-                return Err(Error::shape("rope", name, format!("(P, {})", d / 2), angles.dims()));
-            }
+        if pairs == 0 || 2 * pairs > d {
+            return Err(Error::value("rope", format!("{pairs} pairs do not fit into a head of {d}")));
         }
         if let Some(largest) = positions.largest(b, t)?
             && largest >= table
@@ -122,9 +124,10 @@ impl Rotation {
         if h == 0 {
             return Ok(());
         }
+        let pairs = self.cos.dims()[1];
         x.par_chunks_mut(h * d).with_min_len(8).enumerate().for_each(|(token, x)| {
-            let at = self.positions.at(token / t, token % t, t) * (d / 2);
-            let (cos, sin) = (&cos[at..at + d / 2], &sin[at..at + d / 2]);
+            let at = self.positions.at(token / t, token % t, t) * pairs;
+            let (cos, sin) = (&cos[at..at + pairs], &sin[at..at + pairs]);
             for x in x.chunks_exact_mut(d) {
                 turn_head(x, cos, sin, sign);
             }
@@ -186,6 +189,22 @@ mod tests {
         for positions in [Positions::From(2), Positions::Rows(vec![0, 7]), Positions::Tokens(vec![0, 1, 0, 1, 2, 15])] {
             check(std::slice::from_ref(&x), |t| rope(&t[0], &cos, &sin, &positions));
         }
+        Ok(())
+    }
+
+    #[test]
+    fn values_beyond_the_rotated_ones_stay() -> Result<()> {
+        let (x, (cos, sin)) = (noise(&[2, 3, 2, 7], 1)?, table(16, 2)?);
+        let y = rope(&x, &cos, &sin, &Positions::From(2))?;
+        assert_close(
+            &y.narrow(3, 0, 4)?,
+            &rope(&x.narrow(3, 0, 4)?.contiguous()?, &cos, &sin, &Positions::From(2))?,
+            0.0,
+        );
+        assert_close(&y.narrow(3, 4, 3)?, &x.narrow(3, 4, 3)?, 0.0);
+        check(std::slice::from_ref(&x), |t| rope(&t[0], &cos, &sin, &Positions::From(2)));
+        let (cos, sin) = table(16, 4)?;
+        assert!(matches!(rope(&x, &cos, &sin, &Positions::From(2)), Err(Error::Value { .. })));
         Ok(())
     }
 

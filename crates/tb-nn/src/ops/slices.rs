@@ -87,6 +87,16 @@ pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>, dtype: DType) ->
     Ok(Tensor::from_storage(storage, shape, candle_core::op::BackpropOp::none(), false))
 }
 
+/// a + b, in a's place.
+pub(crate) fn added(mut a: Vec<f32>, b: &[f32]) -> Vec<f32> {
+    a.par_chunks_mut(PIECE).zip(b.par_chunks(PIECE)).for_each(|(a, b)| {
+        for (a, b) in a.iter_mut().zip(b) {
+            *a += b;
+        }
+    });
+    a
+}
+
 /// Binds `$name` to the f32 values of a tensor (borrowed where possible) until the end of the enclosing block.
 macro_rules! read {
     ($name:ident = $tensor:expr) => {

@@ -174,7 +174,8 @@ fn a_config_of_another_model_is_refused_before_anything_loads() {
     };
     has(&change("model_type", json!("mamba")), &["config.json", "`model_type`", "mamba"]);
     has(&change("hidden_act", json!("gelu")), &["config.json", "`hidden_act`", "gelu"]);
-    has(&change("rope_parameters", json!({"rope_type": "yarn"})), &["`rope_parameters.rope_type`", "yarn"]);
+    has(&change("rope_parameters", json!({"rope_type": "mrope"})), &["`rope_parameters.rope_type`", "mrope"]);
+    has(&change("rope_parameters", json!({"rope_type": "yarn"})), &["`rope_parameters.factor`", "missing"]);
     has(&change("num_key_value_heads", json!(3)), &["`num_key_value_heads`"]);
     has(&change("hidden_size", json!(-4)), &["`hidden_size`"]);
     has(&change("vocab_size", json!(null)), &["`vocab_size`", "missing"]);

@@ -6,6 +6,8 @@
 mod adapters;
 mod answering;
 mod broken_files;
+mod corpora;
+mod families;
 mod gguf;
 mod golden;
 mod gradients;

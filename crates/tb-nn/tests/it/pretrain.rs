@@ -90,7 +90,7 @@ fn a_random_model_learns_and_is_written_in_each_dtype() {
         assert!(stored.values().all(|t| t.dtype() == dtype));
         assert!(!stored.contains_key("lm_head.weight"), "a tied head is not written twice");
         let loaded = Decoder::load(dir.path(), DType::F32, &Device::Cpu).unwrap();
-        assert_eq!(loaded.config().rope_scaling, decoder.config().rope_scaling);
+        assert_eq!(loaded.config().ropes, decoder.config().ropes);
         let difference = golden::max_difference(&loaded.logits(&batch()).unwrap(), &trained);
         assert!(difference <= bound, "{dtype:?}: {difference}");
     }
