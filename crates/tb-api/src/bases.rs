@@ -22,14 +22,14 @@ const HASHED_BYTES: u64 = 64 << 20;
 #[derive(Clone, Debug, Serialize, Deserialize, TS)]
 #[serde(deny_unknown_fields)]
 pub struct InspectBase {
-    /// Folder of the base model.
+    /// Folder of the base model, or a GGUF file.
     pub path: PathBuf,
 }
 
 /// A base model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
 pub struct BaseModel {
-    /// Its folder.
+    /// Its folder or GGUF file.
     pub path: String,
     /// Its name: of the folder, or of the hub repository.
     pub name: String,
@@ -41,7 +41,7 @@ pub struct BaseModel {
     /// Size of its weight files.
     #[ts(type = "number")]
     pub size_bytes: u64,
-    /// Number type of its files: `F16`, `BF16`, `F32`.
+    /// Number type of its files: `F16`, `BF16`, `F32`; of GGUF files also `Q8_0`, `Q4_K` and others.
     pub dtype: String,
     /// Longest text that it was made for, in tokens.
     pub context: u32,
@@ -116,9 +116,9 @@ pub(crate) async fn inspect(ctx: &Ctx, args: InspectBase) -> Result<BaseModel, A
     let home = ctx.home().to_owned();
     blocking(move || {
         let path = std::path::absolute(&args.path).unwrap_or_else(|_| args.path.clone());
-        if !path.is_dir() {
-            return Err(ApiError::new(ErrorCode::NotFound, format!("{} is no folder.", args.path.display()))
-                .hint("Name the folder of a model in the Hugging Face layout."));
+        if !path.exists() {
+            return Err(ApiError::new(ErrorCode::NotFound, format!("{} does not exist.", args.path.display()))
+                .hint("Name the folder of a model in the Hugging Face layout, or a GGUF file."));
         }
         let source = if path.starts_with(home.join("sample")) {
             BaseSource::Sample
@@ -134,7 +134,8 @@ pub(crate) async fn inspect(ctx: &Ctx, args: InspectBase) -> Result<BaseModel, A
 
 fn below(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten();
-    entries.filter_map(|e| Some(e.ok()?.path())).filter(|path| path.is_dir()).collect()
+    let is_base = |path: &PathBuf| path.is_dir() || path.extension().is_some_and(|e| e == "gguf");
+    entries.filter_map(|e| Some(e.ok()?.path())).filter(is_base).collect()
 }
 
 /// Everything that can be known of a base model without reading its weights.

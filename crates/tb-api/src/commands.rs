@@ -8,6 +8,7 @@ use tb_core::{
     dataset::{Dataset, RowProblem},
     eval::Evaluation,
     event::Event,
+    export::Export,
     job::Job,
     model::Model,
     run_folder::DeviceDescription,
@@ -18,11 +19,12 @@ use ts_rs::{Config, TS};
 
 use crate::{
     BaseModel, BaselineReport, ById, ChartFiles, ClearSecret, Ctx, DataRows, DataStats, DatasetDeleted, DoctorReport,
-    DownloadModel, DownloadedModel, EventsAfter, ImportData, InspectBase, JobCurves, JobEstimate, JobPage, ListJobs,
-    ListModels, LogOf, LogPiece, MetricsOf, ModelPage, MoveJob, PreviewData, RowsOf, SampleInstalled, SetSecret,
-    SetSettings, StartEval, StartJob, StartSample, StatsOf, StatusView, StorageItem, TokensOf, WriteChart, bases,
+    DownloadModel, DownloadedModel, EventsAfter, ExportModel, ImportData, InspectBase, JobCurves, JobEstimate, JobPage,
+    ListJobs, ListModels, LogOf, LogPiece, MetricsOf, ModelPage, MoveJob, PreviewData, RowsOf, SampleInstalled,
+    SetSecret, SetSettings, StartEval, StartJob, StartSample, StatsOf, StatusView, StorageItem, TokensOf, WriteChart,
+    bases,
     datasets::{self, Preview, Problems},
-    doctor, estimate, evaluation, hub, jobs, models, reports, sample, secrets,
+    doctor, estimate, evaluation, exports, hub, jobs, models, reports, sample, secrets,
     settings::{self, FieldInfo, SettingsView},
     status, training,
 };
@@ -188,6 +190,8 @@ commands! {
     model_list(ListModels) -> Vec<Model>, Viewer, [], models::list;
     /// Shows one model version with its evaluations and its card.
     model_get(ById) -> ModelPage, Viewer, [], models::get;
+    /// Writes a model version in another form, with a certificate that compares it with the original.
+    model_export(ExportModel) -> Export, Trainer, [Models], exports::export;
     /// Moves a draft to staging.
     model_stage(ById) -> Model, Trainer, [Models], models::stage;
     /// Puts a version out of use.
