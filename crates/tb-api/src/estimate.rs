@@ -293,18 +293,27 @@ fn trained(base: &Base, h: &Hyperparameters) -> Result<Trained, ApiError> {
     Ok(Trained::Adapter { linears, rank, dropout: if h.lora_dropout > 0.0 { Dropout::On } else { Dropout::Off } })
 }
 
-async fn place(ctx: &Ctx, wanted: Option<&str>) -> Result<Place, ApiError> {
+/// The device that a form names, or the best one.
+///
+/// # Errors
+/// No worker, or none that can use it.
+pub(crate) fn device(ctx: &Ctx, wanted: Option<&str>) -> Result<DeviceDescription, ApiError> {
     let workers = ctx.jobs().workers();
     let id = match wanted {
         Some(id) => id.to_owned(),
         None => tb_jobs::workers::best_device(workers).ok_or_else(no_worker)?,
     };
     let mut devices = workers.iter().flat_map(|w| &w.description.devices);
-    let mut description = devices.find(|d| d.id == id).cloned().ok_or_else(|| {
+    devices.find(|d| d.id == id).cloned().ok_or_else(|| {
         let known: Vec<&str> = workers.iter().flat_map(|w| &w.description.devices).map(|d| d.id.as_str()).collect();
         ApiError::new(ErrorCode::Unavailable, format!("No worker of this machine can use the device '{id}'."))
             .hint(format!("Use one of {}.", known.join(", ")))
-    })?;
+    })
+}
+
+async fn place(ctx: &Ctx, wanted: Option<&str>) -> Result<Place, ApiError> {
+    let mut description = device(ctx, wanted)?;
+    let id = description.id.clone();
     let mut free_bytes = description.free_bytes;
     if id == "cpu" {
         let memory = blocking(|| Ok(status::memory())).await?;

@@ -17,8 +17,8 @@ use tb_core::{
 
 use super::*;
 use crate::{
-    Page, ab_tests, audit, checkpoints, deployments, evaluations, events, feedback as feedback_rows, ingest, lineage,
-    metric_points, users,
+    Page, ab_tests, audit, base_folders, checkpoints, deployments, evaluations, events, feedback as feedback_rows,
+    ingest, lineage, metric_points, users,
 };
 
 #[tokio::test]
@@ -315,6 +315,20 @@ async fn checkpoints_and_cursor_follow_the_run() {
     assert!(matches!(ingest::set_cursor(&mut tx, &job_id, 9).await, Err(crate::Error::Stale { .. })));
     tx.commit().await.unwrap();
     assert_eq!(ingest::cursor(&fixture.db, &job_id).await.unwrap(), 9);
+}
+
+#[tokio::test]
+async fn base_folders_are_kept_once_in_the_order_in_which_they_were_named() {
+    let fixture = Fixture::new().await;
+    let mut tx = fixture.begin().await;
+    for (path, at_ms) in [("/b", 1), ("/a.gguf", 2), ("/b", 3)] {
+        base_folders::put(&mut tx, path, at_ms).await.unwrap();
+    }
+    assert_eq!(base_folders::list(&mut tx).await.unwrap(), ["/b", "/a.gguf"]);
+    base_folders::delete(&mut tx, "/b").await.unwrap();
+    base_folders::delete(&mut tx, "/gone").await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(base_folders::list(&fixture.db).await.unwrap(), ["/a.gguf"]);
 }
 
 #[tokio::test]
