@@ -28,6 +28,10 @@ pub enum Kind {
     Adapter,
     /// The folder of a base model.
     ModelFolder,
+    /// A base model in one file.
+    Gguf,
+    /// Any folder, to write into.
+    Folder,
 }
 
 /// A file that the user picked.
@@ -57,6 +61,12 @@ pub async fn pick_files(window: WebviewWindow, kind: Kind) -> Result<Vec<PickedF
         Kind::Dataset => dialog
             .add_filter(DATASET_EXTENSIONS.join(", "), &DATASET_EXTENSIONS)
             .pick_files(move |paths| drop(told.send(paths.unwrap_or_default()))),
+        Kind::Gguf => {
+            dialog.add_filter("GGUF", &["gguf"]).pick_file(move |path| drop(told.send(path.into_iter().collect())))
+        }
+        Kind::Folder => {
+            dialog.set_can_create_directories(true).pick_folder(move |path| drop(told.send(path.into_iter().collect())))
+        }
         Kind::Adapter | Kind::ModelFolder => {
             dialog.pick_folders(move |paths| drop(told.send(paths.unwrap_or_default())))
         }

@@ -1,17 +1,23 @@
 // The main trip of a new user in a browser, through a crash of the program, and what every page must hold to afterwards.
 import type { Browser, Page } from "playwright-core";
+import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { home } from "../src/lib/i18n/en/home";
 import { models } from "../src/lib/i18n/en/models";
 import { playground } from "../src/lib/i18n/en/playground";
 import { LANGUAGES, THEMES, launch, open, settle, violations } from "./browser";
 import { Host } from "./host";
+import { Hub } from "./hub";
 import { everyPage } from "./pages";
 
 let host: Host;
 let browser: Browser;
+let hub: Hub;
 
 beforeAll(async () => {
+  hub = await Hub.start();
+  process.env.HF_ENDPOINT = hub.address;
   host = await Host.start();
   browser = await launch();
 });
@@ -19,6 +25,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await browser?.close();
   await host?.remove();
+  hub?.stop();
 });
 
 /** Steps whose points the program has stored. */
@@ -89,6 +96,55 @@ describe.sequential("a new user", () => {
     await page.getByRole("button", { name: playground.run, exact: true }).click();
     await expect.poll(() => page.getByText(/tokens\/s/).count(), { timeout: 120_000 }).toBeGreaterThanOrEqual(2);
     expect(complaints).toEqual([]);
+  });
+});
+
+describe.sequential("base models", () => {
+  let page: Page;
+  let complaints: string[];
+
+  test("come from the hub with their progress, and go on where they were stopped", async () => {
+    const sample = join(host.home, "sample");
+    hub.offer(join(sample, readdirSync(sample)[0]!, "base"));
+    ({ page, complaints } = await open(browser, host.link));
+    await page.goto(`${host.origin}/base-models`);
+    await settle(page);
+    await page.keyboard.press("A");
+    await page.getByLabel(models.hub_name).fill(`${hub.address}/me/tiny`);
+    hub.share = 0.5;
+    await page.getByRole("button", { name: models.download, exact: true }).click();
+    const bar = page.getByRole("progressbar", { name: /me\/tiny/ });
+    await expect.poll(async () => Number(await bar.getAttribute("aria-valuenow")), { timeout: 30_000 }).toBeGreaterThan(30);
+    expect(await violations(page)).toEqual([]);
+    await page.getByRole("button", { name: models.download_stop, exact: true }).click();
+    await page.getByRole("button", { name: models.download_go_on }).waitFor();
+    hub.share = 1;
+    await page.getByRole("button", { name: models.download_go_on }).click();
+    await page.getByRole("row", { name: /me\/tiny/ }).waitFor();
+    expect(complaints).toEqual([]);
+  });
+
+  test("say who they are, where they come from and how a conversation reaches them", async () => {
+    await page.getByRole("row", { name: /me\/tiny/ }).click();
+    await settle(page);
+    const pane = page.getByRole("complementary", { name: models.base_detail });
+    for (const text of ["apache-2.0", "me/tiny @ 0123456789ab", "q_proj", "Hello"]) await pane.getByText(text).first().waitFor();
+    expect(await violations(page)).toEqual([]);
+  });
+
+  test("that cannot be used are named with the reason, and leave the list again", async () => {
+    const folder = join(host.home, "models", "odd");
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, "config.json"), JSON.stringify({ model_type: "mamba" }));
+    await page.reload();
+    await settle(page);
+    await page.getByText(/mamba/).waitFor();
+    await page.getByRole("row", { name: /me\/tiny/ }).click();
+    await page.getByRole("button", { name: models.remove_confirm }).click();
+    await page.getByRole("dialog").getByRole("button", { name: models.remove_confirm }).click();
+    await page.getByRole("row", { name: /me\/tiny/ }).waitFor({ state: "detached" });
+    expect(complaints).toEqual([]);
+    await page.context().close();
   });
 });
 

@@ -1,5 +1,6 @@
 //! Benchmarks: ours alone, or in turn with a peer's script, so that both see the same machine at the same minute.
 
+mod memory;
 mod window;
 
 use std::{
@@ -18,12 +19,13 @@ use crate::{cargo, root, step};
 /// Rounds in which ours and the peer's are timed in turn.
 const ROUNDS: usize = 5;
 
-/// `bench lora [--peer PYTHON SCRIPT]` or `bench window`.
+/// `bench lora [--peer PYTHON SCRIPT]`, `bench memory [PYTHON [SHAPE]]` or `bench window`.
 pub fn bench(args: &[String]) -> Result<()> {
     match args.first().map(String::as_str) {
         Some("lora") => lora(&args[1..]),
+        Some("memory") => memory::memory(&args[1..]),
         Some("window") => window::window(),
-        _ => bail!("usage: cargo xtask bench lora [--peer PYTHON SCRIPT] | window"),
+        _ => bail!("usage: cargo xtask bench lora [--peer PYTHON SCRIPT] | memory [PYTHON [SHAPE]] | window"),
     }
 }
 

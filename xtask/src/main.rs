@@ -9,6 +9,7 @@ mod floors;
 mod generate;
 mod run;
 mod setup;
+mod soak;
 mod ui;
 
 use std::{env, path::PathBuf, process::ExitCode};
@@ -27,6 +28,8 @@ usage: cargo xtask <task>
   gen [--check]   write (or compare) the generated TypeScript and CSS of ui/
   floors          compare the crates' dependencies with the design's floors
   bench lora      time one LoRA step [--peer PYTHON SCRIPT] in turn with PEFT's
+  bench memory    peak memory of a LoRA step on three shapes [PYTHON [SHAPE]], against PEFT's
+  soak kills N    kill training workers N times at random; nothing may be lost or differ
   bench window    time the opening of the release window
   base [DIR]      make the sample's data, tokenizer and base model again from the seed";
 
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         }),
         "floors" => floors::floors(),
         "bench" => bench::bench(rest),
+        "soak" => soak::soak(rest),
         "base" => run::make_base(rest),
         _ => {
             eprintln!("{USAGE}");

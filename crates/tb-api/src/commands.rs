@@ -18,13 +18,13 @@ use tb_core::{
 use ts_rs::{Config, TS};
 
 use crate::{
-    BaseModel, BaselineReport, ById, ChartFiles, ClearSecret, Ctx, DataRows, DataStats, DatasetDeleted, DoctorReport,
-    DownloadModel, DownloadedModel, EventsAfter, ExportModel, ImportData, InspectBase, JobCurves, JobEstimate, JobPage,
-    ListJobs, ListModels, LogOf, LogPiece, MetricsOf, ModelPage, MoveJob, PreviewData, RowsOf, SampleInstalled,
-    SetSecret, SetSettings, StartEval, StartJob, StartSample, StatsOf, StatusView, StorageItem, TokensOf, WriteChart,
-    bases,
+    BaseModel, BaseProblems, BaseRemoved, BaseTemplate, BaselineReport, ById, ChartFiles, ClearSecret, Ctx, DataRows,
+    DataStats, DatasetDeleted, DoctorReport, EventsAfter, ExportModel, FormLimits, ImportData, InspectBase, JobCurves,
+    JobEstimate, JobPage, ListJobs, ListModels, LogOf, LogPiece, MetricsOf, ModelPage, MoveJob, PreviewData, RowsOf,
+    SampleInstalled, SetSecret, SetSettings, StartEval, StartJob, StartSample, StatsOf, StatusView, StorageItem,
+    TokensOf, WriteChart, bases,
     datasets::{self, Preview, Problems},
-    doctor, estimate, evaluation, exports, hub, jobs, models, reports, sample, secrets,
+    doctor, estimate, evaluation, exports, jobs, limits, models, reports, sample, secrets,
     settings::{self, FieldInfo, SettingsView},
     status, training,
 };
@@ -150,11 +150,21 @@ commands! {
 
     /// Lists the base models on this machine, the most used first.
     base_list(Nothing) -> Vec<BaseModel>, Viewer, [], bases::list;
-    /// Looks at the folder of a base model and says what it is, or what is wrong with it.
+    /// Looks at the folder of a base model, or at a GGUF file, and says what it is, or what is wrong with it.
     base_inspect(InspectBase) -> BaseModel, Viewer, [], bases::inspect;
+    /// Puts a folder or GGUF file outside the home folder on the list of base models; it stays where it is.
+    base_add(InspectBase) -> BaseModel, Trainer, [Models], bases::keep::add;
+    /// Deletes a downloaded base model, or takes one that was named by hand off the list.
+    base_remove(InspectBase) -> BaseRemoved, Trainer, [Models], bases::keep::remove;
+    /// Lists what cannot be used and why, and downloads that have not come to their end.
+    base_problems(Nothing) -> BaseProblems, Viewer, [], bases::problems::list;
+    /// Shows a base model's chat template and what it makes of a short conversation.
+    base_template(InspectBase) -> BaseTemplate, Viewer, [], bases::template::get;
 
     /// Says what a training run would be: its steps, memory, time, and what is worth a second look.
     job_estimate(StartJob) -> JobEstimate, Viewer, [], estimate::job;
+    /// Says what of a training form can be chosen with its base, device, data and other fields, and why not the rest.
+    job_limits(StartJob) -> FormLimits, Viewer, [], limits::of_form;
     /// Puts a training run into the queue.
     job_start(StartJob) -> Job, Trainer, [Jobs], training::start;
     /// Lists jobs, newest first.
@@ -184,8 +194,6 @@ commands! {
     /// Gives the stored events after a number.
     events_after(EventsAfter) -> Vec<Event>, Viewer, [], jobs::events_after;
 
-    /// Brings a base model from a Hugging Face hub into the home folder, checked byte by byte.
-    model_download(DownloadModel) -> DownloadedModel, Trainer, [Models], hub::download;
     /// Lists model versions, newest first.
     model_list(ListModels) -> Vec<Model>, Viewer, [], models::list;
     /// Shows one model version with its evaluations and its card.

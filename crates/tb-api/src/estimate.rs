@@ -221,7 +221,7 @@ pub(crate) async fn job(ctx: &Ctx, form: StartJob) -> Result<JobEstimate, ApiErr
         trainable = adapter.parameters;
     }
     let rows = figures.cut(h);
-    let total_steps = h.total_steps(rows.train.rows as usize);
+    let total_steps = h.total_steps(rows.train.batch_rows as usize);
     let memory = memory(&base, h, &figures, &place)?;
     let time = past.estimate(h, tokens(h, &rows, total_steps));
     let checks = checks::all(&checks::Seen {
@@ -255,7 +255,7 @@ pub(crate) async fn job(ctx: &Ctx, form: StartJob) -> Result<JobEstimate, ApiErr
 
 /// Tokens of the whole run.
 fn tokens(h: &Hyperparameters, rows: &rows::CutFigures, total_steps: u64) -> f64 {
-    let per_step = rows.train.tokens as f64 / h.steps_per_epoch(rows.train.rows as usize).max(1) as f64;
+    let per_step = rows.train.tokens as f64 / h.steps_per_epoch(rows.train.batch_rows as usize).max(1) as f64;
     per_step * total_steps as f64
 }
 
@@ -293,18 +293,27 @@ fn trained(base: &Base, h: &Hyperparameters) -> Result<Trained, ApiError> {
     Ok(Trained::Adapter { linears, rank, dropout: if h.lora_dropout > 0.0 { Dropout::On } else { Dropout::Off } })
 }
 
-async fn place(ctx: &Ctx, wanted: Option<&str>) -> Result<Place, ApiError> {
+/// The device that a form names, or the best one.
+///
+/// # Errors
+/// No worker, or none that can use it.
+pub(crate) fn device(ctx: &Ctx, wanted: Option<&str>) -> Result<DeviceDescription, ApiError> {
     let workers = ctx.jobs().workers();
     let id = match wanted {
         Some(id) => id.to_owned(),
         None => tb_jobs::workers::best_device(workers).ok_or_else(no_worker)?,
     };
     let mut devices = workers.iter().flat_map(|w| &w.description.devices);
-    let mut description = devices.find(|d| d.id == id).cloned().ok_or_else(|| {
+    devices.find(|d| d.id == id).cloned().ok_or_else(|| {
         let known: Vec<&str> = workers.iter().flat_map(|w| &w.description.devices).map(|d| d.id.as_str()).collect();
         ApiError::new(ErrorCode::Unavailable, format!("No worker of this machine can use the device '{id}'."))
             .hint(format!("Use one of {}.", known.join(", ")))
-    })?;
+    })
+}
+
+async fn place(ctx: &Ctx, wanted: Option<&str>) -> Result<Place, ApiError> {
+    let mut description = device(ctx, wanted)?;
+    let id = description.id.clone();
     let mut free_bytes = description.free_bytes;
     if id == "cpu" {
         let memory = blocking(|| Ok(status::memory())).await?;

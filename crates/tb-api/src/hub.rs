@@ -1,24 +1,36 @@
-//! Bringing a base model from a Hugging Face hub into the home folder.
+//! Bringing a base model from a Hugging Face hub into the home folder: the stream `model_download`. Transfer, checks and resuming are
+//! tb-data's; here are settings, pace, permissions' trail and words.
 
-use std::path::PathBuf;
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
+use futures_util::{StreamExt, stream, stream::BoxStream};
 use serde::{Deserialize, Serialize};
 use tb_core::{
     ApiError,
     settings::{Secret, Settings},
+    tag::Tag,
 };
 use tb_data::{
     error::Error,
-    hub::{self, HubOptions},
+    hub::{self, HubOptions, HubProgress, Wanted},
 };
+use tokio::sync::{mpsc, oneshot};
 use ts_rs::TS;
 
-use crate::{Ctx, ctx::blocking};
+use crate::{Ctx, commands, ctx::blocking, status};
 
 /// The folder of downloaded models inside the home folder.
 pub(crate) const DOWNLOADS: &str = "hub";
+/// Between two items of progress.
+const EVERY: Duration = Duration::from_millis(200);
+/// The pace is that of the last so many seconds.
+const PACE_OVER: Duration = Duration::from_secs(8);
 
-/// Arguments of `model_download`.
+/// Arguments of the stream `model_download`.
 #[derive(Clone, Debug, Serialize, Deserialize, TS)]
 #[serde(deny_unknown_fields)]
 pub struct DownloadModel {
@@ -27,20 +39,73 @@ pub struct DownloadModel {
     /// Branch, tag or commit.
     #[serde(default = "main_branch")]
     pub revision: String,
+    /// One GGUF file of the repository instead of a model in safetensors.
+    #[serde(default)]
+    #[ts(optional)]
+    pub file: Option<String>,
 }
 
 fn main_branch() -> String {
     "main".to_owned()
 }
 
+/// A file that a hub offers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct OfferedFile {
+    /// Its name.
+    pub name: String,
+    /// Its size.
+    #[ts(type = "number")]
+    pub size_bytes: u64,
+}
+
+/// What comes out of `model_download`: `progress` until `done`, or one `choice`. Dropping the stream stops the transfer; what has
+/// arrived is kept, and the same arguments go on from there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum DownloadItem {
+    /// How far it is.
+    Progress {
+        /// The file that is being read.
+        file: String,
+        /// Bytes of it that are here.
+        #[ts(type = "number")]
+        file_done_bytes: u64,
+        /// Its bytes.
+        #[ts(type = "number")]
+        file_bytes: u64,
+        /// Bytes of all files that are here, those of earlier tries included.
+        #[ts(type = "number")]
+        done_bytes: u64,
+        /// Bytes of all files.
+        #[ts(type = "number")]
+        total_bytes: u64,
+        /// Bytes that came over the network since this stream began.
+        #[ts(type = "number")]
+        received_bytes: u64,
+        /// The pace of the last seconds; none until it is known.
+        bytes_per_s: Option<f64>,
+    },
+    /// The repository holds GGUF files: name one of them as `file`. Nothing was downloaded.
+    Choice {
+        /// The files.
+        files: Vec<OfferedFile>,
+    },
+    /// It is here, whole and checked.
+    Done {
+        /// The model.
+        model: DownloadedModel,
+    },
+}
+
 /// A model of the hub that is here, whole and checked.
-#[derive(Clone, Debug, Serialize, Deserialize, TS)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct DownloadedModel {
     /// Its name on the hub.
     pub repo: String,
     /// The commit that the revision named.
     pub commit: String,
-    /// Its folder: what `--model` takes.
+    /// Its folder or GGUF file: what `--model` takes.
     #[ts(type = "string")]
     pub path: PathBuf,
     /// Bytes of its files.
@@ -48,29 +113,76 @@ pub struct DownloadedModel {
     pub size_bytes: u64,
 }
 
-pub(crate) async fn download(ctx: &Ctx, args: DownloadModel) -> Result<DownloadedModel, ApiError> {
+type Item = Result<DownloadItem, ApiError>;
+
+pub(crate) async fn download(ctx: &Ctx, args: DownloadModel) -> Result<BoxStream<'static, Item>, ApiError> {
+    let (out, items) = mpsc::channel(16);
+    // Dropped with the stream; the transfer takes that as the wish to stop.
+    let (reader, reader_gone) = oneshot::channel::<()>();
+    let ctx = ctx.clone();
+    tokio::spawn(async move {
+        let last = match transfer(&ctx, &args, out.clone(), reader_gone).await {
+            Ok(Ok(path)) => finished(&ctx, &args, path).await,
+            Ok(Err(Error::HubChoice { files, .. })) => {
+                let offered = |f: hub::HubFile| OfferedFile { name: f.name, size_bytes: f.size_bytes };
+                Ok(DownloadItem::Choice { files: files.into_iter().map(offered).collect() })
+            }
+            Ok(Err(error)) => Err(refused(error, &args.repo)),
+            Err(error) => Err(error),
+        };
+        // Whoever wanted it may be gone.
+        out.send(last).await.ok();
+    });
+    let state = (items, reader);
+    Ok(stream::unfold(state, |(mut items, reader)| async { Some((items.recv().await?, (items, reader))) }).boxed())
+}
+
+/// The outer error is about this program, the inner one about the hub.
+async fn transfer(
+    ctx: &Ctx,
+    args: &DownloadModel,
+    out: mpsc::Sender<Item>,
+    reader_gone: oneshot::Receiver<()>,
+) -> Result<Result<PathBuf, Error>, ApiError> {
+    let wanted = Wanted { repo: args.repo.clone(), revision: args.revision.clone(), file: args.file.clone() };
     let ctx = ctx.clone();
     blocking(move || {
-        let options = options(&ctx.settings(), ctx.secret("huggingface_token")?, ctx.home().join(DOWNLOADS));
-        let mut told_percent = 0;
-        let path = hub::download_model(&args.repo, &args.revision, &options, &mut |progress| {
-            let percent = progress.done_bytes * 100 / progress.total_bytes.max(1);
-            if percent >= told_percent + 5 {
-                told_percent = percent;
-                tracing::info!(file = progress.file, percent, "downloading");
+        let token = ctx.secret("huggingface_token")?;
+        let options = options(&ctx.settings(), token, ctx.home());
+        let mut pace = Pace::default();
+        let mut on_progress = |progress: HubProgress| {
+            if let Some(item) = pace.item(progress, Instant::now()) {
+                // A reader that is behind gets the next one: each says all.
+                out.try_send(Ok(item)).ok();
             }
-        })
-        .map_err(|error| refused(error, &args.repo))?;
-        let commit = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let size_bytes = std::fs::read_dir(&path)
-            .map(|entries| entries.flatten().filter_map(|e| e.metadata().ok()).map(|m| m.len()).sum())
-            .unwrap_or(0);
-        Ok(DownloadedModel { repo: args.repo, commit, path, size_bytes })
+        };
+        Ok(hub::download_model(&wanted, &options, &mut on_progress, async {
+            reader_gone.await.ok();
+        }))
     })
     .await
 }
 
-fn options(settings: &Settings, token: Option<Secret>, cache_dir: PathBuf) -> HubOptions {
+/// Keeps the trail: one line in the audit, and views read the list of base models again.
+async fn finished(ctx: &Ctx, args: &DownloadModel, path: PathBuf) -> Item {
+    let snapshot = if path.is_file() { path.parent().unwrap_or(&path) } else { &path };
+    let commit = snapshot.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let size_bytes = size_bytes(&path);
+    let model = DownloadedModel { repo: args.repo.clone(), commit, path, size_bytes };
+    ctx.changed("model_download", commands::write(args)?, &commands::write(&model)?, &[Tag::Models]).await?;
+    Ok(DownloadItem::Done { model })
+}
+
+fn size_bytes(path: &Path) -> u64 {
+    if path.is_file() {
+        return std::fs::metadata(path).map_or(0, |m| m.len());
+    }
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    entries.filter_map(|e| e.metadata().ok()).map(|m| m.len()).sum()
+}
+
+fn options(settings: &Settings, token: Option<Secret>, home: &Path) -> HubOptions {
+    let from_env = HubOptions::from_env(home.join(DOWNLOADS));
     HubOptions {
         endpoint: settings
             .hf_endpoint
@@ -78,7 +190,47 @@ fn options(settings: &Settings, token: Option<Secret>, cache_dir: PathBuf) -> Hu
             .map_or_else(|| hub::DEFAULT_ENDPOINT.to_owned(), |e| e.trim_end_matches('/').to_owned()),
         token: token.map(|token| token.reveal().to_owned()),
         offline: settings.offline,
-        cache_dir,
+        room_bytes: status::disk_free(home),
+        ..from_env
+    }
+}
+
+/// Turns progress into items, not too many of them, with the pace of the last seconds.
+#[derive(Default)]
+struct Pace {
+    /// When how many bytes had been received.
+    seen: VecDeque<(Instant, u64)>,
+    last: Option<Instant>,
+    file: String,
+}
+
+impl Pace {
+    fn item(&mut self, progress: HubProgress, now: Instant) -> Option<DownloadItem> {
+        let is_last = progress.done_bytes == progress.total_bytes;
+        let is_news = is_last || progress.file != self.file;
+        if !is_news && self.last.is_some_and(|last| now.duration_since(last) < EVERY) {
+            return None;
+        }
+        self.last = Some(now);
+        self.file.clone_from(&progress.file);
+        self.seen.push_back((now, progress.received_bytes));
+        while self.seen.len() > 2 && self.seen.front().is_some_and(|(at, _)| now.duration_since(*at) > PACE_OVER) {
+            self.seen.pop_front();
+        }
+        let bytes_per_s = self.seen.front().and_then(|(at, bytes)| {
+            let seconds = now.duration_since(*at).as_secs_f64();
+            (seconds >= EVERY.as_secs_f64()).then(|| progress.received_bytes.saturating_sub(*bytes) as f64 / seconds)
+        });
+        let HubProgress { file, file_done_bytes, file_bytes, done_bytes, total_bytes, received_bytes } = progress;
+        Some(DownloadItem::Progress {
+            file,
+            file_done_bytes,
+            file_bytes,
+            done_bytes,
+            total_bytes,
+            received_bytes,
+            bytes_per_s,
+        })
     }
 }
 
@@ -86,17 +238,52 @@ fn refused(error: Error, repo: &str) -> ApiError {
     let hint = if matches!(error, Error::HubRefused { .. }) {
         format!(
             "Accept the model's terms on the hub if it has any, and set a token that may read {repo}: \
-             `tonebridge secret set huggingface_token`, or HF_TOKEN."
+             in the settings, with `tonebridge secret set huggingface_token`, or as HF_TOKEN."
         )
     } else if matches!(error, Error::HubNotFound { .. } | Error::BadName { .. }) {
         "Names on the hub look like owner/name; private models need a token: `tonebridge secret set huggingface_token`."
             .to_owned()
     } else if matches!(error, Error::Offline { .. }) {
-        "Allow the network with --setting offline=false, or copy the model's folder here.".to_owned()
-    } else if matches!(error, Error::HubTransfer { .. }) {
-        "Run the same command again: what has arrived is kept.".to_owned()
+        "Switch offline off in the settings (or --setting offline=false), or copy the model's folder here.".to_owned()
+    } else if matches!(error, Error::HubTransfer { .. } | Error::HubCancelled { .. }) {
+        "Download it again to go on from there: nothing that has arrived is read twice.".to_owned()
+    } else if matches!(error, Error::HubBusy { .. }) {
+        "Wait for the other download, or stop it.".to_owned()
+    } else if matches!(error, Error::NoRoom { .. } | Error::Io { .. }) {
+        "Free some space, then download it again: what has arrived is kept.".to_owned()
     } else {
         String::new()
     };
     ApiError::from(error).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(file: &str, received_bytes: u64) -> HubProgress {
+        let (file, done_bytes) = (file.to_owned(), 500 + received_bytes);
+        HubProgress { file, file_done_bytes: 0, file_bytes: 0, done_bytes, total_bytes: 10_000, received_bytes }
+    }
+
+    fn pace_of(item: Option<DownloadItem>) -> Option<f64> {
+        match item {
+            Some(DownloadItem::Progress { bytes_per_s, .. }) => bytes_per_s,
+            Some(DownloadItem::Choice { .. } | DownloadItem::Done { .. }) | None => panic!("{item:?}"),
+        }
+    }
+
+    #[test]
+    fn progress_is_told_a_few_times_a_second_with_the_pace_of_what_came_now() {
+        let mut pace = Pace::default();
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        assert_eq!(pace_of(pace.item(progress("a", 0), at(0))), None, "kept bytes are no pace");
+        assert_eq!(pace.item(progress("a", 10), at(50)), None);
+        assert_eq!(pace_of(pace.item(progress("a", 1000), at(500))), Some(2000.0));
+        assert!(pace.item(progress("b", 1010), at(510)).is_some(), "a new file is news");
+        assert!(pace.item(progress("b", 9500), at(520)).is_some(), "and so is the end");
+        // A stop of half a minute ends the old pace.
+        assert_eq!(pace_of(pace.item(progress("b", 9500), at(30_520))), Some(0.0));
+    }
 }

@@ -14,6 +14,7 @@ mod found;
 pub mod home;
 mod hub;
 mod jobs;
+mod limits;
 mod models;
 mod on_done;
 pub mod oneshot;
@@ -27,7 +28,12 @@ pub mod streams;
 mod training;
 
 pub use access::Actor;
-pub use bases::{BaseModel, BaseSource, InspectBase};
+pub use bases::{
+    BaseModel, BaseModule, BaseSource, HubPlace, InspectBase,
+    keep::BaseRemoved,
+    problems::{BaseProblem, BaseProblems, UnfinishedDownload},
+    template::BaseTemplate,
+};
 pub use ctx::{Ctx, open};
 pub use datasets::{
     ImportData, PreviewData, TokensOf,
@@ -39,12 +45,13 @@ pub use doctor::{Check, CheckState, DoctorReport};
 pub use estimate::JobEstimate;
 pub use evaluation::StartEval;
 pub use exports::ExportModel;
-pub use hub::{DownloadModel, DownloadedModel};
+pub use hub::{DownloadItem, DownloadModel, DownloadedModel, OfferedFile};
 pub use jobs::{
     ById, EventsAfter, JobCurves, ListJobs, MetricsOf, MoveJob,
     log::{LogOf, LogPiece},
     page::JobPage,
 };
+pub use limits::{FieldLimit, FormLimits, Limit};
 pub use models::{ListModels, ModelPage};
 pub use playground::{GenerateArgs, GenerateItem, Side};
 pub use reports::{ChartFiles, WriteChart};

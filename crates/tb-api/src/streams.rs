@@ -6,7 +6,7 @@ use serde_json::Value;
 use tb_core::{ApiError, user::Role};
 use ts_rs::{Config, TS};
 
-use crate::{Ctx, GenerateArgs, GenerateItem, commands, playground};
+use crate::{Ctx, DownloadItem, DownloadModel, GenerateArgs, GenerateItem, commands, hub, playground};
 
 /// One entry of the table.
 #[derive(Clone, Copy, Debug)]
@@ -77,4 +77,6 @@ macro_rules! streams {
 streams! {
     /// Answers a prompt with one or more models, side by side, as the words come.
     generate(GenerateArgs) -> GenerateItem, Reviewer, playground::generate;
+    /// Brings a base model from a Hugging Face hub into the home folder, checked byte by byte, resumed where it was cut.
+    model_download(DownloadModel) -> DownloadItem, Trainer, hub::download;
 }

@@ -138,18 +138,20 @@ pub(crate) async fn start(ctx: &Ctx, args: StartJob) -> Result<Job, ApiError> {
 fn hyperparameters(ctx: &Ctx, changes: &Map<String, Value>) -> Result<Hyperparameters, ApiError> {
     let mut all = ctx.settings().hyperparameters();
     for (key, value) in changes {
-        let text = match value {
-            Value::String(text) => text.clone(),
-            Value::Array(items) => items
-                .iter()
-                .map(|i| i.as_str().map_or_else(|| i.to_string(), String::from))
-                .collect::<Vec<_>>()
-                .join(","),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
-        };
-        all.set(key, &text).map_err(refused)?;
+        all.set(key, &as_text(value)).map_err(refused)?;
     }
     Ok(all)
+}
+
+/// A value of a form as the command line writes it.
+pub(crate) fn as_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            items.iter().map(|i| i.as_str().map_or_else(|| i.to_string(), String::from)).collect::<Vec<_>>().join(",")
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
+    }
 }
 
 fn refused(error: BadHyperparameter) -> ApiError {

@@ -3,6 +3,7 @@
 
 mod args;
 mod demo;
+mod download;
 mod export;
 mod home;
 mod measure;

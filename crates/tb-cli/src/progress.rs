@@ -85,6 +85,8 @@ impl<'a> Progress<'a> {
                 self.line(&format!("{count} rows of {path} cannot be used.{first}"));
             }
             RunEventBody::Note { message, .. } => self.line(message),
+            RunEventBody::Incident(incident) => self.line(&incident.message),
+            RunEventBody::Paused { trouble: Some(error), .. } => self.line(&error.to_string()),
             RunEventBody::Started { resumed_from_step: Some(step), .. } => {
                 self.line(&format!("Goes on from the checkpoint of step {step}."));
             }
@@ -93,7 +95,7 @@ impl<'a> Progress<'a> {
             | RunEventBody::CheckpointDeleted { .. }
             | RunEventBody::Generated { .. }
             | RunEventBody::Sample(_)
-            | RunEventBody::Paused { .. }
+            | RunEventBody::Paused { trouble: None, .. }
             | RunEventBody::Evaluated(_)
             | RunEventBody::Done(_)
             | RunEventBody::Failed { .. } => {}

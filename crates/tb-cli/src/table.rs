@@ -4,10 +4,12 @@ use serde_json::{Map, Value};
 use tb_api::{
     CheckState, Ctx, DoctorReport,
     commands::{COMMANDS, dispatch},
+    streams::STREAMS,
 };
 use tb_core::{ApiError, ErrorCode};
 
 use crate::{
+    download,
     output::{Output, table},
     train::call,
 };
@@ -25,11 +27,14 @@ pub async fn run(ctx: &Ctx, noun: &str, words: &[String], output: &Output) -> Re
     };
     let name = command_name(noun, verb);
     let arguments = match name.as_str() {
-        "job_start" | "job_estimate" | "sample_start" => form(arguments(&name, rest)?)?,
+        "job_start" | "job_estimate" | "job_limits" | "sample_start" => form(arguments(&name, rest)?)?,
         "settings_set" => settings(rest)?,
         "secret_set" => secret(arguments(&name, rest)?, &mut std::io::stdin().lock())?,
         _ => arguments(&name, rest)?,
     };
+    if name == "model_download" {
+        return download::run(ctx, Value::Object(arguments), output).await;
+    }
     ctx.settle().await?;
     let result = dispatch(ctx, &name, Value::Object(arguments)).await?;
     if matches!(name.as_str(), "job_start" | "job_resume" | "sample_start" | "eval_start") {
@@ -88,9 +93,10 @@ fn verb_of(noun: &str, command: &str) -> Option<String> {
 
 fn help(noun: &str) -> String {
     let mut text = format!("usage: tonebridge {noun} VERB [ID or PATH] [--name value]...\n\n");
-    for command in COMMANDS {
-        if let Some(verb) = verb_of(noun, command.name) {
-            text += &format!("  {verb:<16}{}\n", command.help.trim());
+    let streams = STREAMS.iter().map(|stream| (stream.name, stream.help));
+    for (name, help) in COMMANDS.iter().map(|command| (command.name, command.help)).chain(streams) {
+        if let Some(verb) = verb_of(noun, name) {
+            text += &format!("  {verb:<16}{}\n", help.trim());
         }
     }
     text
@@ -154,7 +160,7 @@ fn secret(mut given: Map<String, Value>, input: &mut dyn std::io::BufRead) -> Re
 /// A value that is JSON is taken as JSON, everything else as text; a name given twice makes a list.
 fn arguments(name: &str, words: &[&str]) -> Result<Map<String, Value>, ApiError> {
     let bare = match name {
-        "data_preview" | "data_import" | "base_inspect" => "path",
+        "data_preview" | "data_import" | "base_inspect" | "base_add" | "base_remove" | "base_template" => "path",
         "secret_set" | "secret_clear" => "name",
         "events_after" => "seq",
         "model_download" => "repo",
@@ -175,10 +181,9 @@ fn arguments(name: &str, words: &[&str]) -> Result<Map<String, Value>, ApiError>
         })?;
         let value = match key.as_str() {
             // A name or a path that looks like a number is still text.
-            "id" | "path" | "test_path" | "name" | "description" | "repo" | "revision" | "set" | "base_model"
-            | "data" | "eval_data" | "adapter" | "model" | "dataset_id" | "model_id" | "spec" | "value" => {
-                Value::String(text)
-            }
+            "id" | "path" | "test_path" | "name" | "description" | "repo" | "revision" | "file" | "set"
+            | "base_model" | "data" | "eval_data" | "adapter" | "model" | "dataset_id" | "model_id" | "spec"
+            | "value" => Value::String(text),
             _ => serde_json::from_str(&text).unwrap_or(Value::String(text)),
         };
         match map.get_mut(&key) {
@@ -264,10 +269,12 @@ mod tests {
         use clap::CommandFactory;
         let program = crate::args::Args::command();
         let nouns: Vec<&str> = program.get_subcommands().map(clap::Command::get_name).collect();
-        for command in COMMANDS.iter().filter(|c| c.name != "doctor") {
-            let found = nouns.iter().find_map(|noun| Some((*noun, verb_of(noun, command.name)?)));
-            let (noun, verb) = found.unwrap_or_else(|| panic!("{} cannot be reached", command.name));
-            assert_eq!(command_name(noun, &verb), command.name);
+        // `doctor` and `generate` are words of their own.
+        let names = COMMANDS.iter().map(|c| c.name).chain(STREAMS.iter().map(|s| s.name));
+        for name in names.filter(|name| !["doctor", "generate"].contains(name)) {
+            let found = nouns.iter().find_map(|noun| Some((*noun, verb_of(noun, name)?)));
+            let (noun, verb) = found.unwrap_or_else(|| panic!("{name} cannot be reached"));
+            assert_eq!(command_name(noun, &verb), name);
         }
     }
 

@@ -1,7 +1,7 @@
 //! How much memory a training run needs, from the shapes alone: what the worker holds between steps, and the peak of each of its
 //! phases. Pure arithmetic; which terms there are follows tb-nn's operations, and a test of tb-worker measures them.
 
-use crate::decoder_config::{Bias, DecoderConfig, LinearShape, Norms, Projections, QueryKeyNorm};
+use crate::decoder_config::{Bias, DecoderConfig, HeadKind, LinearShape, Norms, Projections, QueryKeyNorm};
 
 /// Bytes of a number in f32.
 const F32: u64 = 4;
@@ -9,8 +9,8 @@ const F32: u64 = 4;
 const PROCESS_BYTES: u64 = 16 << 20;
 /// A tokenizer in memory, per byte of vocabulary: the library keeps several maps of it.
 const TOKENIZER_BYTES_PER_TOKEN: u64 = 700;
-/// Bytes kept per row of data besides its tokens.
-const ROW_BYTES: u64 = 96;
+/// Bytes kept per row of data besides its tokens: its place and figures in the mapped store, its length and its place in the order.
+const ROW_BYTES: u64 = 32;
 /// Scratch of one thread: two tiles of attention scores and the packing of a matrix product.
 const THREAD_BYTES: u64 = 1 << 20;
 /// Rows of the gradient certificate, at most (tb-worker's `certificate`).
@@ -70,7 +70,7 @@ pub struct Workload {
     pub trained: Trained,
     /// Bytes of one base weight in memory.
     pub weight_bytes: u64,
-    /// Size of the weight files, which are mapped while they are read; 0 for random weights.
+    /// Size of the weight files, of which one tensor at a time is mapped while it is read; 0 for random weights.
     pub file_bytes: u64,
     /// What the blocks keep.
     pub activations: Activations,
@@ -136,11 +136,17 @@ pub fn footprint(config: &DecoderConfig, run: &Workload) -> Footprint {
     let tokenizer = vocabulary * TOKENIZER_BYTES_PER_TOKEN;
     // The tokenizer and the text go when the rows are tokens; only who writes samples at evaluations keeps the tokenizer.
     let kept = if run.eval.rows > 0 { tokenizer } else { 0 };
+    // A token in the mapped store: its id in two or four bytes, and a bit that says whether it is learnt.
+    let id_bytes = if vocabulary <= 1 << 16 { 2 } else { 4 };
     let always = [
         Part { name: "process", bytes: PROCESS_BYTES + run.threads * THREAD_BYTES + kept },
-        Part { name: "data", bytes: run.data_rows * ROW_BYTES + run.data_tokens * 2 * F32 },
+        Part {
+            name: "data",
+            bytes: run.data_rows * ROW_BYTES + run.data_tokens * id_bytes + run.data_tokens.div_ceil(8),
+        },
     ];
-    let loading = run.file_bytes + run.data_bytes + tokenizer - kept;
+    let loading = last_tensor_bytes(config, run.file_bytes) + run.data_bytes + tokenizer - kept;
+    let eval = beside(run.eval, run.train);
     let weights = match run.trained {
         Trained::Adapter { .. } => [
             Part { name: "base_weights", bytes: base * run.weight_bytes },
@@ -176,7 +182,8 @@ pub fn footprint(config: &DecoderConfig, run: &Workload) -> Footprint {
         ),
         (
             "evaluation",
-            [always(&weights), vec![optimizer, activations(evaluation_bytes(config, run)), logits(run.eval)]].concat(),
+            [always(&weights), vec![optimizer, activations(evaluation_bytes(config, run, eval)), logits(eval)]]
+                .concat(),
         ),
     ];
     let phases = phases.map(|(phase, parts)| Footprint {
@@ -277,10 +284,27 @@ fn training_bytes(config: &DecoderConfig, run: &Workload, batch: BatchShape) -> 
     tokens * (blocks + backward_per_token(config) + c * run.weight_bytes) + supervised_bytes(config, batch)
 }
 
-fn evaluation_bytes(config: &DecoderConfig, run: &Workload) -> u64 {
+fn evaluation_bytes(config: &DecoderConfig, run: &Workload, eval: BatchShape) -> u64 {
     // No graph is kept: one block's inner results at a time, between its input and its result.
-    let tokens = run.eval.rows * run.eval.width;
-    tokens * (kept_per_token(config, run) + config.hidden_size as u64 * F32) + supervised_bytes(config, run.eval)
+    let tokens = eval.rows * eval.width;
+    tokens * (kept_per_token(config, run) + config.hidden_size as u64 * F32) + supervised_bytes(config, eval)
+}
+
+/// The largest batch of an evaluation beside such micro-batches: it takes no more places than they do (tb-worker's `rows`).
+fn beside(eval: BatchShape, train: BatchShape) -> BatchShape {
+    let rows = eval.rows.min((train.rows * train.width / eval.width.max(1)).max(1));
+    BatchShape { rows, supervised: (eval.supervised * rows).div_ceil(eval.rows.max(1)), ..eval }
+}
+
+/// What is mapped of the weight files when the last of them are read, the rest being in memory already: the largest tensor of a block,
+/// or the output layer, which comes last.
+fn last_tensor_bytes(config: &DecoderConfig, file_bytes: u64) -> u64 {
+    let w = Widths::of(config);
+    let rows = match config.head {
+        HeadKind::Tied => w.f.max(w.q),
+        HeadKind::Untied => config.vocab_size as u64,
+    };
+    (file_bytes as f64 * (rows * w.c) as f64 / config.parameter_count().max(1) as f64) as u64
 }
 
 /// The final states of supervised positions, and their gradients.
@@ -365,11 +389,26 @@ mod tests {
     }
 
     #[test]
+    fn an_evaluation_needs_less_than_training_whatever_its_batch() {
+        let total = |run: &Workload| footprint(&config(), run).total_bytes();
+        let alone = total(&workload());
+        for rows in [1, 8, 512, 65_536] {
+            for width in [3, 100, 799] {
+                let eval = BatchShape { rows, width, supervised: rows * width / 2 };
+                let with = Workload { eval, ..workload() };
+                // Who evaluates keeps the tokenizer; besides that, nothing more is needed.
+                assert_eq!(total(&with) - alone, 1000 * TOKENIZER_BYTES_PER_TOKEN, "{eval:?}");
+            }
+        }
+    }
+
+    #[test]
     fn the_peak_is_where_the_most_is_held() {
         let phase = |run: &Workload| footprint(&config(), run).phase;
         assert_eq!(phase(&workload()), "training");
         assert_eq!(phase(&Workload { file_bytes: 1 << 30, ..workload() }), "loading");
-        let eval = BatchShape { rows: 512, width: 100, supervised: 100 };
+        // One held-out row that is longer than all rows to learn together.
+        let eval = BatchShape { rows: 1, width: 50_000, supervised: 100 };
         assert_eq!(phase(&Workload { eval, ..workload() }), "evaluation");
         let one = BatchShape { rows: 1, width: 2, supervised: 1 };
         assert_eq!(phase(&Workload { train: one, trained: Trained::All, ..workload() }), "certificate");

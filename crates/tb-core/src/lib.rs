@@ -16,6 +16,7 @@ pub mod gguf;
 pub mod ids;
 pub mod job;
 pub mod model;
+pub mod packing;
 pub mod preference;
 pub mod random;
 pub mod recipe;

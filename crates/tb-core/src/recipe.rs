@@ -59,6 +59,14 @@ text_enum! {
     }
 }
 
+text_enum! {
+    /// How short rows are packed into long ones.
+    PackingStrategy, "packing strategy" {
+        /// Best fit, the longest first; no row is split.
+        Bfd = "bfd",
+    }
+}
+
 /// Target modules of LoRA: a list of name suffixes, one regular expression, or `all-linear`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
 #[serde(untagged)]
@@ -124,8 +132,14 @@ pub struct Hyperparameters {
     pub shuffle: bool,
     /// Put rows of like length into one micro-batch.
     pub group_by_length: bool,
+    /// Pack several rows into one of `max_length`; they do not see each other.
+    pub packing: bool,
+    /// How they are packed.
+    pub packing_strategy: PackingStrategy,
     /// Which tokens carry loss.
     pub loss_on: LossOn,
+    /// NEFTune: size of the noise on embedded tokens in training; 0 adds none.
+    pub neftune_noise_alpha: f64,
     /// A step is logged every so many steps.
     pub logging_steps: u32,
     /// A checkpoint is written every so many steps; 0 writes none but the last.
@@ -176,7 +190,10 @@ impl Default for Hyperparameters {
             dtype: Dtype::Auto,
             shuffle: true,
             group_by_length: false,
+            packing: false,
+            packing_strategy: PackingStrategy::Bfd,
             loss_on: LossOn::Auto,
+            neftune_noise_alpha: 0.0,
             logging_steps: 1,
             save_steps: 500,
             save_total_limit: 3,

@@ -17,7 +17,7 @@ use ts_rs::TS;
 
 use crate::{
     dataset::{ColumnMapping, RowProblem},
-    error::ErrorCode,
+    error::{ApiError, ErrorCode},
     eval::EvalReport,
     recipe::{Hyperparameters, Method},
     text_enum::text_enum,
@@ -388,11 +388,17 @@ pub enum RunEventBody {
         /// What.
         message: String,
     },
-    /// The worker obeyed a pause: a checkpoint is written, the process leaves.
+    /// Trouble that the run deals with by itself; it goes on.
+    Incident(Incident),
+    /// The worker leaves and the run can go on later: after a checkpoint because the host wants it, or from the last one because of
+    /// trouble that only the user can end.
     Paused {
-        /// After this step.
+        /// After this step: that of the newest checkpoint, 0 if there is none.
         #[ts(type = "number")]
         step: u64,
+        /// What has to be dealt with first, such as a full disk; none if the host wanted the pause.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trouble: Option<ApiError>,
     },
     /// The result of an evaluation.
     Evaluated(Box<EvalReport>),
@@ -407,6 +413,40 @@ pub enum RunEventBody {
         /// What to do next.
         hint: String,
     },
+}
+
+/// Trouble in a run that it deals with by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Incident {
+    /// In this step; 0 before the first.
+    #[ts(type = "number")]
+    pub step: u64,
+    /// What kind.
+    pub kind: IncidentKind,
+    /// What happened, and what the run does about it.
+    pub message: String,
+    /// How steps are cut into micro-batches from this step on, where that changed. A resumed run keeps to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<MicroBatches>,
+}
+
+/// How a step is cut into micro-batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct MicroBatches {
+    /// Rows computed at once.
+    pub per_device_train_batch_size: u32,
+    /// Micro-batches whose gradients make one step.
+    pub gradient_accumulation_steps: u32,
+}
+
+text_enum! {
+    /// What trouble a run met.
+    IncidentKind, "kind of incident" {
+        /// Memory ran out: the micro-batch was halved and the accumulation doubled.
+        OutOfMemory = "out_of_memory",
+        /// A loss or gradient was not finite: the step was skipped.
+        NotFinite = "not_finite",
+    }
 }
 
 text_enum! {

@@ -178,6 +178,37 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// The repository has GGUF files: one of them must be named.
+    #[error("{repo} holds GGUF files: name the one that you want, such as {}", files.first().map_or("", |f| &f.name))]
+    #[cfg(feature = "hub")]
+    HubChoice {
+        /// The repository.
+        repo: String,
+        /// Its GGUF files.
+        files: Vec<crate::hub::HubFile>,
+    },
+    /// Whoever wanted the model does not want it any more.
+    #[error("the download of {what} was stopped: what has arrived is kept")]
+    HubCancelled {
+        /// The model.
+        what: String,
+    },
+    /// Another process, or another page, downloads the same model.
+    #[error("{repo} is being downloaded already")]
+    HubBusy {
+        /// The model.
+        repo: String,
+    },
+    /// A disk without room for what is to come; nothing of it was written.
+    #[error("{} has room for {room_bytes} bytes, but {needed_bytes} are to come", path.display())]
+    NoRoom {
+        /// The folder.
+        path: PathBuf,
+        /// Bytes to come.
+        needed_bytes: u64,
+        /// Bytes that are free.
+        room_bytes: u64,
+    },
     /// A downloaded file whose size or hash is not what the hub promised; it was deleted.
     #[error("{what} from {endpoint} arrived damaged ({reason}) and was deleted: try again")]
     HubDamaged {
@@ -229,6 +260,11 @@ impl Error {
             | Self::BadName { .. } => ErrorCode::InvalidArgument,
             Self::Exists { .. } => ErrorCode::Conflict,
             Self::Busy { .. } | Self::Offline { .. } | Self::HubTransfer { .. } => ErrorCode::Unavailable,
+            #[cfg(feature = "hub")]
+            Self::HubChoice { .. } => ErrorCode::InvalidArgument,
+            Self::HubCancelled { .. } => ErrorCode::Cancelled,
+            Self::HubBusy { .. } => ErrorCode::Conflict,
+            Self::NoRoom { .. } => ErrorCode::DiskFull,
             Self::HubNotFound { .. } => ErrorCode::NotFound,
             Self::HubRefused { .. } => ErrorCode::Unauthenticated,
         }

@@ -2,6 +2,7 @@
 
 mod answer_text;
 mod rendering;
+pub mod store;
 mod text_tokenizer;
 mod view;
 

@@ -5,6 +5,7 @@
 
 pub mod ab_tests;
 pub mod audit;
+pub mod base_folders;
 pub mod checkpoints;
 pub mod datasets;
 pub mod deployments;

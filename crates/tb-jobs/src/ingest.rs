@@ -228,6 +228,7 @@ impl Ingest {
                 | RunEventBody::Generated { .. }
                 | RunEventBody::Sample(_)
                 | RunEventBody::Note { .. }
+                | RunEventBody::Incident(_)
                 | RunEventBody::Paused { .. }
                 | RunEventBody::Done(_)
                 | RunEventBody::Failed { .. } => {}
@@ -339,6 +340,7 @@ impl Ingest {
             | RunEventBody::Generated { .. }
             | RunEventBody::Sample(_)
             | RunEventBody::Note { .. }
+            | RunEventBody::Incident(_)
             | RunEventBody::Paused { .. }
             | RunEventBody::Evaluated(_)
             | RunEventBody::Done(_)
@@ -396,6 +398,7 @@ pub fn tells_story(body: &RunEventBody) -> bool {
         | RunEventBody::Problems { .. }
         | RunEventBody::Sample(_)
         | RunEventBody::Note { .. }
+        | RunEventBody::Incident(_)
         | RunEventBody::Paused { .. }
         | RunEventBody::Done(_)
         | RunEventBody::Failed { .. } => true,
@@ -445,11 +448,16 @@ fn take_leave(job: &mut Job, word: &LastWord, want: Want, now_ms: i64) -> std::r
             job.error_message = None;
         }
         LastWord::Failed(error) => fail(job, error)?,
-        LastWord::Paused { .. } => {
+        LastWord::Paused { trouble: None, .. } => {
             job.status = job.status.next(JobAction::Pause)?;
             if want == Want::Run {
                 again = Again::Yes;
             }
+        }
+        // It would meet the same trouble again at once: the user lets it go on.
+        LastWord::Paused { trouble: Some(error), .. } => {
+            job.status = job.status.next(JobAction::Pause)?;
+            job.error_message = Some(error.to_string());
         }
     }
     job.completed_at_ms = Some(now_ms);

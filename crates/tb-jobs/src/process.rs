@@ -128,7 +128,8 @@ pub async fn run_to_end(
             return match last_word {
                 Some(LastWord::Done(done)) => Ok(done),
                 Some(LastWord::Failed(error)) => Err(error),
-                Some(LastWord::Paused { step }) => {
+                Some(LastWord::Paused { trouble: Some(error), .. }) => Err(error),
+                Some(LastWord::Paused { step, trouble: None }) => {
                     Err(ApiError::new(ErrorCode::Cancelled, format!("The work was paused after step {step}."))
                         .hint("Start it again to go on from there."))
                 }
@@ -145,10 +146,12 @@ pub enum LastWord {
     Done(Done),
     /// It failed.
     Failed(ApiError),
-    /// It obeyed a pause.
+    /// It left, and the run can go on.
     Paused {
         /// After this step.
         step: u64,
+        /// What has to be dealt with first; none if the host wanted the pause.
+        trouble: Option<ApiError>,
     },
 }
 
@@ -161,7 +164,7 @@ impl LastWord {
             RunEventBody::Failed { code, message, hint } => {
                 Some(Self::Failed(ApiError { code: *code, message: message.clone(), hint: hint.clone() }))
             }
-            RunEventBody::Paused { step } => Some(Self::Paused { step: *step }),
+            RunEventBody::Paused { step, trouble } => Some(Self::Paused { step: *step, trouble: trouble.clone() }),
             RunEventBody::Started { .. }
             | RunEventBody::Plan(_)
             | RunEventBody::Certificate(_)
@@ -174,6 +177,7 @@ impl LastWord {
             | RunEventBody::Generated { .. }
             | RunEventBody::Sample(_)
             | RunEventBody::Note { .. }
+            | RunEventBody::Incident(_)
             | RunEventBody::Evaluated(_) => None,
         }
     }

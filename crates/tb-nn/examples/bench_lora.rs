@@ -10,7 +10,7 @@ use std::time::Instant;
 use candle_core::{DType, Device};
 use serde_json::json;
 use tb_core::random::{Purpose, Stream};
-use tb_nn::decoder::{Batch, Decoder, DecoderConfig, Pass, Row};
+use tb_nn::decoder::{Batch, Checkpointing, Decoder, DecoderConfig, Pass, Row};
 use tb_nn::lora::{LoraConfig, TargetModules};
 use tb_nn::optim::Gradients;
 use tb_nn::optim::adamw::{AdamW, AdamWConfig};
@@ -28,6 +28,7 @@ struct Args {
     prompt_frac: f64,
     dtype: DType,
     steps: usize,
+    recompute: bool,
 }
 
 type AnyError = Box<dyn std::error::Error>;
@@ -46,6 +47,7 @@ fn args() -> Result<Args, AnyError> {
         prompt_frac: 0.5,
         dtype: DType::F32,
         steps: 6,
+        recompute: false,
     };
     let mut given = std::env::args().skip(1);
     while let Some(name) = given.next() {
@@ -64,6 +66,7 @@ fn args() -> Result<Args, AnyError> {
             "--dtype" if value == "float32" => a.dtype = DType::F32,
             "--dtype" if value == "bfloat16" => a.dtype = DType::BF16,
             "--steps" => a.steps = value.parse()?,
+            "--recompute" => a.recompute = value.parse()?,
             _ => return Err(format!("unknown argument {name} {value}").into()),
         }
     }
@@ -96,7 +99,7 @@ fn main() -> Result<(), AnyError> {
             "num_key_value_heads": a.kv, "intermediate_size": a.inter, "vocab_size": a.vocab,
             "tie_word_embeddings": true, "max_position_embeddings": 4096, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
         }))?;
-        Decoder::init(config, 0, 0.02, &Device::Cpu)?.save_full(&a.model, DType::F32)?;
+        Decoder::init(config, 0, 0.02, &Device::Cpu)?.save_full(&a.model, a.dtype)?;
         println!("{}", json!({ "made": a.model }));
         return Ok(());
     }
@@ -112,6 +115,7 @@ fn main() -> Result<(), AnyError> {
         ..LoraConfig::default()
     };
     decoder.add_lora(&lora, 0)?;
+    decoder.set_checkpointing(if a.recompute { Checkpointing::PerBlock } else { Checkpointing::Off });
     let parameters = decoder.trainable();
     let mut adamw = AdamW::new(parameters.clone(), AdamWConfig { weight_decay: 0.01, ..AdamWConfig::default() });
     let mut random = Stream::new(0, 0, Purpose::Shuffle, 0);

@@ -68,6 +68,20 @@ impl From<tb_core::decoder_config::BadConfig> for Error {
 }
 
 impl Error {
+    /// Whether memory ran out, on the host or on a device: with less to compute at once, the same would go through.
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        match self {
+            Self::Candle(error) => crate::pressure::is_out_of_memory(error),
+            Self::Shape { .. }
+            | Self::Value { .. }
+            | Self::NoGradient { .. }
+            | Self::State { .. }
+            | Self::File { .. }
+            | Self::Config { .. } => false,
+        }
+    }
+
     /// A file error from anything that can be shown.
     pub fn file(path: impl Into<PathBuf>, problem: impl std::fmt::Display) -> Self {
         Self::File { path: path.into(), problem: problem.to_string() }

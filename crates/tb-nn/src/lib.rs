@@ -11,6 +11,7 @@ mod gguf;
 pub mod lora;
 pub mod ops;
 pub mod optim;
+pub mod pressure;
 pub mod random;
 pub mod threads;
 mod weights;

@@ -168,6 +168,7 @@ impl Weights {
                 ));
             }
         };
+        file.release(info);
         Ok(tensor?)
     }
 
@@ -240,6 +241,21 @@ impl MappedFile {
     fn bytes(&self, info: &TensorInfo) -> &[u8] {
         // Within the map: `read_metadata` has checked the offsets against the file's size.
         &self.map[self.data_start + info.data_offsets.0..self.data_start + info.data_offsets.1]
+    }
+
+    /// Gives back the memory of a tensor that was copied: loading then needs no more than the weights themselves. Read again, it would
+    /// come from the file once more.
+    fn release(&self, info: &TensorInfo) {
+        #[cfg(unix)]
+        {
+            let (from, to) = info.data_offsets;
+            // SAFETY: the map is of a file and only read, so dropped pages come back as they were. Refused advice changes nothing.
+            let _ = unsafe {
+                self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, self.data_start + from, to - from)
+            };
+        }
+        #[cfg(not(unix))]
+        let _ = info;
     }
 }
 

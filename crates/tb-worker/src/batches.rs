@@ -1,5 +1,7 @@
 //! Which rows each optimiser step learns from: a pure function of the step, so that a resumed run needs nothing but its number.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use tb_core::random::{Purpose, Stream, permutation};
 use tb_core::recipe::Hyperparameters;
 
@@ -16,7 +18,7 @@ pub enum Grouping {
 }
 
 /// The order of rows over a whole run.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Batches {
     lengths: Vec<u32>,
     micro_rows: usize,
@@ -24,8 +26,17 @@ pub struct Batches {
     seed: u64,
     shuffle: bool,
     grouping: Grouping,
-    /// The micro-batches of the epoch asked for last.
-    epoch: Option<(u64, Vec<Vec<u32>>)>,
+    /// The epoch asked for last.
+    epoch: Mutex<Option<Arc<Epoch>>>,
+}
+
+/// The order of one pass.
+#[derive(Debug)]
+struct Epoch {
+    number: u64,
+    rows: Vec<u32>,
+    /// Of `rows` cut into micro-batches, which comes when.
+    micro_batches: Vec<u32>,
 }
 
 impl Batches {
@@ -39,7 +50,7 @@ impl Batches {
             seed: h.seed,
             shuffle: h.shuffle,
             grouping,
-            epoch: None,
+            epoch: Mutex::new(None),
         }
     }
 
@@ -56,32 +67,42 @@ impl Batches {
     }
 
     /// The micro-batches (row numbers) of a step, counted from 1.
-    pub fn of_step(&mut self, step: u64) -> Vec<Vec<u32>> {
-        let (epoch, within) = ((step - 1) / self.steps_per_epoch(), (step - 1) % self.steps_per_epoch());
-        if self.epoch.as_ref().is_none_or(|(e, _)| *e != epoch) {
-            self.epoch = Some((epoch, self.micro_batches(epoch)));
-        }
-        let all = self.epoch.as_ref().map(|(_, all)| all.as_slice()).unwrap_or_default();
+    #[must_use]
+    pub fn of_step(&self, step: u64) -> Vec<Vec<u32>> {
+        let (number, within) = ((step - 1) / self.steps_per_epoch(), (step - 1) % self.steps_per_epoch());
+        let epoch = self.epoch(number);
+        let all = epoch.micro_batches.as_slice();
         let start = (within as usize * self.accumulation).min(all.len());
-        all[start..(start + self.accumulation).min(all.len())].to_vec()
+        let of_batch = |batch: &u32| {
+            let first = *batch as usize * self.micro_rows;
+            epoch.rows[first..(first + self.micro_rows).min(epoch.rows.len())].to_vec()
+        };
+        all[start..(start + self.accumulation).min(all.len())].iter().map(of_batch).collect()
     }
 
-    fn micro_batches(&self, epoch: u64) -> Vec<Vec<u32>> {
-        let rows = self.lengths.len();
-        let mut order =
-            if self.shuffle { permutation(rows, self.seed, epoch) } else { (0..rows as u32).collect::<Vec<_>>() };
+    fn epoch(&self, number: u64) -> Arc<Epoch> {
+        let mut held = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        match held.as_ref().filter(|epoch| epoch.number == number) {
+            Some(epoch) => Arc::clone(epoch),
+            None => Arc::clone(held.insert(Arc::new(self.order(number)))),
+        }
+    }
+
+    fn order(&self, number: u64) -> Epoch {
+        let n = self.lengths.len();
+        let mut rows = if self.shuffle { permutation(n, self.seed, number) } else { (0..n as u32).collect::<Vec<_>>() };
         if self.grouping == Grouping::ByLength {
-            for block in order.chunks_mut(BLOCK * self.micro_rows) {
+            for block in rows.chunks_mut(BLOCK * self.micro_rows) {
                 block.sort_by_key(|row| std::cmp::Reverse(self.lengths[*row as usize]));
             }
         }
-        let mut batches: Vec<Vec<u32>> = order.chunks(self.micro_rows).map(<[u32]>::to_vec).collect();
+        let mut micro_batches: Vec<u32> = (0..n.div_ceil(self.micro_rows) as u32).collect();
         // Sorted blocks would feed all long rows first; the smaller last batch stays last.
         if self.grouping == Grouping::ByLength && self.shuffle {
-            let full = rows / self.micro_rows;
-            Stream::new(self.seed, epoch, Purpose::Shuffle, 1).shuffle(&mut batches[..full]);
+            let full = n / self.micro_rows;
+            Stream::new(self.seed, number, Purpose::Shuffle, 1).shuffle(&mut micro_batches[..full]);
         }
-        batches
+        Epoch { number, rows, micro_batches }
     }
 }
 
@@ -97,7 +118,7 @@ mod tests {
         }
     }
 
-    fn rows_of_epoch(batches: &mut Batches, epoch: u64) -> Vec<u32> {
+    fn rows_of_epoch(batches: &Batches, epoch: u64) -> Vec<u32> {
         let n = batches.steps_per_epoch();
         (epoch * n + 1..=(epoch + 1) * n).flat_map(|s| batches.of_step(s)).flatten().collect()
     }
@@ -106,9 +127,9 @@ mod tests {
     fn each_epoch_holds_every_row_once() {
         for grouping in [Grouping::AsTheyCome, Grouping::ByLength] {
             let lengths = (0..103).map(|i| 5 + i * 7 % 31).collect();
-            let mut batches = Batches::new(lengths, &settings(4, 3), grouping);
+            let batches = Batches::new(lengths, &settings(4, 3), grouping);
             assert_eq!(batches.steps_per_epoch(), settings(4, 3).steps_per_epoch(103));
-            let (first, second) = (rows_of_epoch(&mut batches, 0), rows_of_epoch(&mut batches, 1));
+            let (first, second) = (rows_of_epoch(&batches, 0), rows_of_epoch(&batches, 1));
             assert_ne!(first, second);
             for mut rows in [first, second] {
                 rows.sort_unstable();
@@ -120,10 +141,10 @@ mod tests {
     #[test]
     fn a_step_is_the_same_whatever_was_asked_before() {
         let h = settings(3, 2);
-        let mut forwards = Batches::new(vec![9; 20], &h, Grouping::AsTheyCome);
+        let forwards = Batches::new(vec![9; 20], &h, Grouping::AsTheyCome);
         let all: Vec<_> = (1..=12).map(|s| forwards.of_step(s)).collect();
         for step in (1..=12).rev() {
-            let mut fresh = Batches::new(vec![9; 20], &h, Grouping::AsTheyCome);
+            let fresh = Batches::new(vec![9; 20], &h, Grouping::AsTheyCome);
             assert_eq!(fresh.of_step(step), all[step as usize - 1]);
         }
     }
@@ -131,7 +152,7 @@ mod tests {
     #[test]
     fn the_rows_of_a_step_do_not_depend_on_how_it_is_cut() {
         let rows = |micro, accumulation| {
-            let mut batches = Batches::new(vec![1; 64], &settings(micro, accumulation), Grouping::AsTheyCome);
+            let batches = Batches::new(vec![1; 64], &settings(micro, accumulation), Grouping::AsTheyCome);
             batches.of_step(5).concat()
         };
         assert_eq!(rows(8, 1), rows(1, 8));
@@ -142,7 +163,7 @@ mod tests {
     fn grouping_saves_padding_and_keeps_the_small_batch_last() {
         let lengths: Vec<u32> = (0..250).map(|i| 1 + i * 37 % 200).collect();
         let padding = |grouping| {
-            let mut batches = Batches::new(lengths.clone(), &settings(8, 1), grouping);
+            let batches = Batches::new(lengths.clone(), &settings(8, 1), grouping);
             let all: Vec<Vec<u32>> = (1..=batches.steps_per_epoch()).flat_map(|s| batches.of_step(s)).collect();
             assert_eq!(all.last().unwrap().len(), 2);
             let width = |b: &Vec<u32>| b.iter().map(|r| lengths[*r as usize]).max().unwrap();
@@ -154,7 +175,7 @@ mod tests {
     #[test]
     fn without_shuffling_rows_come_in_order() {
         let h = Hyperparameters { shuffle: false, ..settings(2, 2) };
-        let mut batches = Batches::new(vec![1; 6], &h, Grouping::AsTheyCome);
+        let batches = Batches::new(vec![1; 6], &h, Grouping::AsTheyCome);
         assert_eq!(batches.of_step(1), [vec![0, 1], vec![2, 3]]);
         assert_eq!(batches.of_step(2), [vec![4, 5]]);
         assert_eq!(batches.of_step(3), [vec![0, 1], vec![2, 3]]);

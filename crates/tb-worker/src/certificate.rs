@@ -6,11 +6,10 @@ use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 use tb_core::ErrorCode;
 use tb_core::run_folder::Certificate;
-use tb_nn::decoder::{Batch, Pass, Row};
+use tb_nn::decoder::{Batch, Pass};
 use tb_nn::optim::Gradients;
 use tb_nn::optim::adamw::{AdamW, AdamWConfig};
 
-use crate::data::supervised;
 use crate::error::{Failure, Result};
 use crate::recipes::Recipe;
 
@@ -25,10 +24,14 @@ const TRIAL: u64 = 0;
 /// A trainable tensor without a finite gradient, or a frozen one with one: the run must not start.
 pub fn certify(recipe: &dyn Recipe, seed: u64, rows: usize) -> Result<Certificate> {
     let data = recipe.data();
-    let mut longest: Vec<&Row> = data.rows.iter().collect();
-    longest.sort_by_key(|r| std::cmp::Reverse((r.ids.len(), supervised(r))));
-    let chosen: Vec<Row> = longest.into_iter().take(rows.clamp(1, ROWS)).cloned().collect();
-    let batch = Batch::from_rows(&chosen, data.pad_id)?;
+    let lengths = data.rows.lengths();
+    let mut longest: Vec<u32> = (0..lengths.len() as u32).collect();
+    longest.sort_by_key(|row| {
+        let row = *row as usize;
+        std::cmp::Reverse((lengths[row], data.rows.supervised(row)))
+    });
+    longest.truncate(rows.clamp(1, ROWS));
+    let batch = data.rows.batch(&longest, data.pad_id)?;
 
     let trainable = recipe.decoder().trainable();
     if trainable.is_empty() {

@@ -108,6 +108,8 @@ pub fn prune(session: &mut Session, keep_last: u32, best: Option<Best>) -> Resul
 /// # Errors
 /// A checkpoint that is whole but does not belong to these weights.
 pub fn restore(session: &mut Session, recipe: &dyn Recipe, optimizer: &mut AdamW) -> Result<Option<TrainState>> {
+    // A crash may have left a draft, or a checkpoint that was being deleted.
+    checkpoints::remove_orphans(session.run())?;
     let found = checkpoints::newest_valid(session.run())?;
     for broken in &found.broken {
         session.note(

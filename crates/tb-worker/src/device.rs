@@ -9,6 +9,9 @@ use crate::error::{Failure, Result};
 /// The worker's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// The worker's code: its version, and a hash of the sources that decide what a run's result is.
+pub const CODE: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("TB_SOURCES"));
+
 /// What `--describe` prints.
 #[must_use]
 pub fn describe() -> WorkerDescription {

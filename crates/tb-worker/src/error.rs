@@ -44,6 +44,7 @@ impl From<tb_nn::Error> for Failure {
     fn from(error: tb_nn::Error) -> Self {
         use tb_nn::Error as E;
         let code = match &error {
+            E::Candle(_) if error.is_out_of_memory() => ErrorCode::OutOfMemory,
             E::File { .. } | E::State { .. } => ErrorCode::DataInvalid,
             E::Config { .. } | E::Value { .. } => ErrorCode::InvalidArgument,
             E::Candle(_) | E::Shape { .. } | E::NoGradient { .. } => ErrorCode::Internal,

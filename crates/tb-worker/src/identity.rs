@@ -52,7 +52,7 @@ pub fn identity(task: &TrainTask, device_id: &str, base: &str, data: &str, eval_
     let what = json!({
         "adapter": adapter,
         "base": base,
-        "code": device::VERSION,
+        "code": device::CODE,
         "data": data,
         "device": device_id,
         "eval_data": eval_data,

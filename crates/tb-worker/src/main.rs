@@ -9,13 +9,16 @@ mod device;
 mod error;
 mod evaluate;
 mod export;
+mod feed;
 mod generate;
 mod identity;
+mod ladder;
 mod memory;
 mod models;
 mod output;
 mod protocol;
 mod recipes;
+mod rows;
 mod samples;
 mod score;
 mod serve;
@@ -29,6 +32,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use tb_core::run_folder::Task;
+
+/// Steps that run out of memory end with an error instead of the process.
+#[global_allocator]
+static ALLOCATOR: memory::limit::Counting = memory::limit::Counting;
 
 const USAGE: &str = "usage: tonebridge-worker --run DIR | --serve | --describe | --version";
 

@@ -1,5 +1,7 @@
 //! Memory and disk: the process's peak, what is free, and whether the disk is full. What a run needs is `tb_core::footprint`'s.
 
+pub mod limit;
+
 use std::io::Write;
 use std::path::Path;
 
@@ -19,7 +21,12 @@ pub fn peak_bytes() -> u64 {
 }
 
 fn peak_of(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    field(status, "VmHWM:")
+}
+
+/// A size in /proc/self/status, in bytes.
+fn field(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|l| l.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
@@ -29,6 +36,16 @@ pub fn free_bytes() -> Option<u64> {
     let mut system = sysinfo::System::new().ok()?;
     system.refresh_memory();
     Some(system.available_memory()).filter(|bytes| *bytes > 0)
+}
+
+/// Bytes that this process may have in all, and who says so: the memory that is free, or a ceiling over it; none where nobody tells.
+#[must_use]
+pub fn room_bytes() -> Option<(u64, &'static str)> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let resident = field(&status, "RssAnon:").unwrap_or(0);
+    let free = free_bytes().map(|bytes| (bytes + resident, "the memory that is free"));
+    let ceiling = limit::ceiling().map(|c| (c.bytes, c.who));
+    [free, ceiling].into_iter().flatten().min_by_key(|(bytes, _)| *bytes)
 }
 
 /// Whether the disk has no room for so many more bytes in `folder`: tried by writing them.

@@ -40,6 +40,7 @@ pub fn with_adapter(source: &ModelSource, h: &Hyperparameters, device_id: &str) 
         None => decoder.add_lora(&lora_config(h), h.seed)?,
     }
     decoder.set_checkpointing(checkpointing(h));
+    decoder.set_noise(h.neftune_noise_alpha);
     Ok(decoder)
 }
 
@@ -54,6 +55,7 @@ pub fn random(folder: &Path, h: &Hyperparameters, device_id: &str) -> Result<Dec
         Planting::Done | Planting::NoRoom => {}
     }
     decoder.set_checkpointing(checkpointing(h));
+    decoder.set_noise(h.neftune_noise_alpha);
     Ok(decoder)
 }
 

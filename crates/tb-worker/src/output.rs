@@ -9,7 +9,7 @@ use tb_data::files::sha256_file;
 use crate::error::{Failure, Result};
 
 /// What a model folder needs besides config and weights.
-const TOKENIZER_FILES: [&str; 9] = [
+pub const TOKENIZER_FILES: [&str; 9] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",

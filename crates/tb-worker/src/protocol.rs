@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tb_core::ErrorCode;
-use tb_core::run_folder::{Control, Level, LockHolder, Outcome, RunEventBody, RunSpec, names};
+use tb_core::run_folder::{Control, Incident, Level, LockHolder, Outcome, RunEventBody, RunSpec, Task, names};
 use tb_data::files::{EventWriter, RunFolder, RunLock};
 
 use crate::error::{Failure, Result};
@@ -29,10 +29,12 @@ pub struct Session {
 }
 
 /// What earlier workers left in the run folder.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Earlier {
     /// How the run ended, if it did.
     pub outcome: Option<Outcome>,
+    /// The trouble that it dealt with.
+    pub incidents: Vec<Incident>,
 }
 
 /// When and how large a file was.
@@ -60,6 +62,8 @@ impl Session {
             } else if let RunEventBody::Started { .. } = &event.body {
                 // Another worker went on after that.
                 earlier.outcome = None;
+            } else if let RunEventBody::Incident(incident) = event.body {
+                earlier.incidents.push(incident);
             }
         }
         let events = run.event_writer()?;
@@ -90,8 +94,8 @@ impl Session {
 
     /// What earlier workers left.
     #[must_use]
-    pub fn earlier(&self) -> Earlier {
-        self.earlier
+    pub fn earlier(&self) -> &Earlier {
+        &self.earlier
     }
 
     /// Number of the last event line.
@@ -112,6 +116,15 @@ impl Session {
     pub fn emit(&mut self, body: RunEventBody) -> Result<()> {
         self.events.append(now_ms(), body)?;
         Ok(())
+    }
+
+    /// Says what trouble the run deals with, so that it survives a power cut: a resumed run deals with it in the same way.
+    ///
+    /// # Errors
+    /// The line cannot be written.
+    pub fn incident(&mut self, incident: Incident) -> Result<()> {
+        self.emit(RunEventBody::Incident(incident))?;
+        self.sync()
     }
 
     /// Appends a note.
@@ -157,18 +170,28 @@ impl Session {
         self.control
     }
 
-    /// Writes why the run ended badly, even onto a disk that is full.
+    /// Writes why the run ended badly, even onto a disk that is full. A training that only lacks room on the disk is paused: it goes on
+    /// from its last checkpoint when there is room.
     fn last_words(&mut self, failure: &Failure) {
         let mut error = failure.0.clone();
         if memory::disk_is_full(self.folder(), RESERVE_BYTES as u64) {
             error.code = ErrorCode::DiskFull;
+        }
+        if error.code == ErrorCode::DiskFull {
             error.hint = memory::DISK_HINT.to_owned();
         }
         let _ = std::fs::remove_file(self.folder().join(RESERVE));
         if let Some(step) = self.kept {
             error.message = format!("{} The checkpoint from step {step} is safe.", error.message);
         }
-        let body = RunEventBody::Failed { code: error.code, message: error.message, hint: error.hint };
+        let body = match (&self.spec().task, error.code) {
+            (Task::Train(_), ErrorCode::DiskFull) => {
+                RunEventBody::Paused { step: self.kept.unwrap_or(0), trouble: Some(error) }
+            }
+            (Task::Train(_) | Task::Evaluate(_) | Task::Score(_) | Task::Generate(_) | Task::Export(_), _) => {
+                RunEventBody::Failed { code: error.code, message: error.message, hint: error.hint }
+            }
+        };
         if let Err(e) = self.emit(body).and_then(|()| self.sync()) {
             crate::log(format_args!("the last words could not be written: {e}"));
         }

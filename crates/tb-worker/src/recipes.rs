@@ -4,23 +4,14 @@ pub mod pretrain;
 pub mod sft;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::Tensor;
-use tb_nn::decoder::{Batch, Decoder, Pass, Row};
+use tb_nn::decoder::{Batch, Decoder, Pass};
 
 use crate::batches::Grouping;
 use crate::error::Result;
-
-/// Rows to learn and rows held out, as tokens.
-#[derive(Clone, Debug, Default)]
-pub struct TrainingRows {
-    /// To learn; each has at least one target.
-    pub rows: Vec<Row>,
-    /// Held out; each has at least one target.
-    pub eval_rows: Vec<Row>,
-    /// Fills short rows.
-    pub pad_id: u32,
-}
+use crate::rows::TrainingRows;
 
 /// A way of teaching.
 pub trait Recipe {
@@ -28,7 +19,7 @@ pub trait Recipe {
     fn decoder(&self) -> &Decoder;
 
     /// What it learns from.
-    fn data(&self) -> &TrainingRows;
+    fn data(&self) -> &Arc<TrainingRows>;
 
     /// Sum of the loss (nats) over the supervised tokens of a micro-batch, () f32 with its graph.
     fn loss(&self, batch: &Batch, pass: Pass) -> Result<Tensor>;

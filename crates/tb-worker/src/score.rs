@@ -6,7 +6,7 @@ use serde_json::json;
 use tb_core::recipe::LossOn;
 use tb_core::run_folder::{Done, Outcome, RunEventBody, ScoreTask};
 use tb_data::files::atomic_write;
-use tb_data::tokenize::TextTokenizer;
+use tb_data::tokenize::{RenderOptions, TextTokenizer};
 use tb_nn::decoder::{Batch, Decoder, IGNORED, Row};
 
 use crate::error::{Failure, Result};
@@ -20,19 +20,24 @@ use crate::{data, models, output};
 pub fn run(session: &mut Session, task: &ScoreTask) -> Result<()> {
     session.started(None)?;
     let tokenizer = models::tokenizer(&task.model.base)?;
-    let rows = data::read_tokens(&task.data, &tokenizer, task.max_length, LossOn::Auto)?;
-    data::report_problems(session, &task.data, &rows.problems)?;
-    data::refuse_empty(&task.data, rows.rows.len(), &rows.problems, "to score")?;
+    let options = RenderOptions { max_length: task.max_length as usize, loss_on: LossOn::Auto };
+    let mut rows: Vec<Row> = Vec::new();
+    let notes = data::render_rows(&task.data, &tokenizer, &options, &mut |row| {
+        rows.push(row);
+        Ok(())
+    })?;
+    data::report_problems(session, &task.data, &notes.problems)?;
+    data::refuse_empty(&task.data, rows.len(), &notes.problems, "to score")?;
     let decoder = models::frozen(&task.model, task.dtype, &session.spec().device)?;
     let started = std::time::Instant::now();
-    let scores = logprobs(&decoder, &rows.rows, models::pad_id(&tokenizer), task.batch_size as usize, &mut |done| {
-        session.emit(RunEventBody::Progress { done: done as u64, total: rows.rows.len() as u64 })
+    let scores = logprobs(&decoder, &rows, models::pad_id(&tokenizer), task.batch_size as usize, &mut |done| {
+        session.emit(RunEventBody::Progress { done: done as u64, total: rows.len() as u64 })
     })?;
     let seconds = started.elapsed().as_secs_f64().max(1e-9);
 
     let mut text = Vec::new();
     let (mut sum, mut tokens) = (0.0, 0usize);
-    for (row, logprobs) in rows.rows.iter().zip(&scores) {
+    for (row, logprobs) in rows.iter().zip(&scores) {
         let line = line(&tokenizer, row, logprobs);
         serde_json::to_writer(&mut text, &line)
             .map_err(|e| Failure::new(tb_core::ErrorCode::Internal, e.to_string()))?;
@@ -46,8 +51,9 @@ pub fn run(session: &mut Session, task: &ScoreTask) -> Result<()> {
     atomic_write(&task.out, &text)?;
     let mut metrics = serde_json::Map::new();
     metrics.insert("mean_logprob".to_owned(), (sum / tokens.max(1) as f64).into());
-    metrics.insert("rows".to_owned(), (rows.rows.len() as f64).into());
-    metrics.insert("tokens_per_s".to_owned(), (rows.tokens() as f64 / seconds).into());
+    metrics.insert("rows".to_owned(), (rows.len() as f64).into());
+    metrics
+        .insert("tokens_per_s".to_owned(), (rows.iter().map(|r| r.ids.len()).sum::<usize>() as f64 / seconds).into());
     let inside = task.out.strip_prefix(session.folder()).unwrap_or(&task.out);
     let files = vec![output::file_hash(&task.out, inside.to_string_lossy().replace('\\', "/"))?];
     session.emit(RunEventBody::Done(Done { outcome: Outcome::Completed, step: 0, metrics, files }))?;

@@ -1,6 +1,7 @@
 //! For unit tests: a tiny random model, rows of random tokens, and a session on a run folder in a temporary place.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
@@ -16,7 +17,8 @@ use crate::batches::Grouping;
 use crate::error::Result;
 use crate::models;
 use crate::protocol::Session;
-use crate::recipes::{Recipe, TrainingRows, sft::Sft};
+use crate::recipes::{Recipe, sft::Sft};
+use crate::rows::{Rows, Samples, TrainingRows};
 
 pub const VOCABULARY: u32 = 24;
 
@@ -74,8 +76,12 @@ pub fn recipe(base: &Path, h: &Hyperparameters) -> Sft {
     let source = ModelSource { base: base.to_owned(), adapter: None };
     let decoder = models::with_adapter(&source, h, "cpu").unwrap();
     // Held-out rows from the same twenty: what makes the one loss fall makes the other fall.
-    let data = TrainingRows { rows: rows(20, 1), eval_rows: rows(20, 1), pad_id: 0 };
-    Sft::new(decoder, data, Grouping::AsTheyCome, base.to_owned())
+    let rows = || {
+        let samples = Samples::Held(rows(20, 1));
+        if h.packing { Rows::packed(samples, h.max_length) } else { Rows::single(samples) }
+    };
+    let data = TrainingRows { rows: rows(), eval_rows: rows(), pad_id: 0 };
+    Sft::new(decoder, data.into(), Grouping::AsTheyCome, base.to_owned())
 }
 
 /// A temporary place with a base model and run folders.
@@ -156,12 +162,53 @@ pub struct Faulty<F> {
     pub fault: F,
 }
 
+/// A recipe that looks at each batch before it is computed.
+pub struct Watched<F> {
+    pub inner: Sft,
+    pub look: F,
+}
+
+impl<F: Fn(Pass, &Batch) -> Result<()>> Recipe for Watched<F> {
+    fn decoder(&self) -> &Decoder {
+        self.inner.decoder()
+    }
+
+    fn data(&self) -> &Arc<TrainingRows> {
+        self.inner.data()
+    }
+
+    fn loss(&self, batch: &Batch, pass: Pass) -> Result<Tensor> {
+        (self.look)(pass, batch)?;
+        self.inner.loss(batch, pass)
+    }
+
+    fn grouping(&self) -> Grouping {
+        self.inner.grouping()
+    }
+
+    fn result_folder(&self) -> &'static str {
+        self.inner.result_folder()
+    }
+
+    fn write_result(&self, folder: &Path) -> Result<()> {
+        self.inner.write_result(folder)
+    }
+
+    fn weights_file(&self) -> &'static str {
+        self.inner.weights_file()
+    }
+
+    fn write_weights(&self, folder: &Path) -> Result<()> {
+        self.inner.write_weights(folder)
+    }
+}
+
 impl<F: Fn(u64, Tensor) -> Result<Tensor>> Recipe for Faulty<F> {
     fn decoder(&self) -> &Decoder {
         self.inner.decoder()
     }
 
-    fn data(&self) -> &TrainingRows {
+    fn data(&self) -> &Arc<TrainingRows> {
         self.inner.data()
     }
 

@@ -1,19 +1,21 @@
 //! A training run from spec to result: opens model and data, refuses what cannot work, certifies, loops, writes the result.
 
+use std::sync::Arc;
+
 use tb_core::ErrorCode;
 use tb_core::adapter;
-use tb_core::footprint::{Activations, BatchShape, Dropout, Trained, Workload, footprint};
+use tb_core::footprint::{Activations, Dropout, Trained, Workload, footprint};
 use tb_core::recipe::{Hyperparameters, Method};
-use tb_core::run_folder::{DataSource, Done, Level, Outcome, Plan, RunEventBody, TrainTask, Want};
+use tb_core::run_folder::{Certificate, DataSource, Done, Level, Outcome, Plan, RunEventBody, TrainTask, Want};
 use tb_data::model_folder::stored_weights;
 use tb_data::tokenize::TextTokenizer;
-use tb_nn::decoder::Row;
 
 use crate::batches::Grouping;
-use crate::data::{self, TokenRows};
+use crate::data::{self, Question, TokenRows};
 use crate::error::{Failure, Result};
 use crate::protocol::Session;
-use crate::recipes::{Recipe, TrainingRows, pretrain::Pretrain, pretrain::read_documents, sft::Sft};
+use crate::recipes::{Recipe, pretrain::Pretrain, pretrain::read_documents, sft::Sft};
+use crate::rows::{self, Rows, TrainingRows};
 use crate::samples::Samples;
 use crate::train_loop::{Ending, Summary, TrainLoop};
 use crate::{certificate, checkpoint, identity, memory, models, output};
@@ -23,22 +25,28 @@ use crate::{certificate, checkpoint, identity, memory, models, output};
 /// # Errors
 /// Whatever keeps the run from starting or ends it; what was kept is said by the session's last words.
 pub fn run(session: &mut Session, task: &TrainTask) -> Result<()> {
-    match session.earlier().outcome {
+    let outcome = session.earlier().outcome;
+    match outcome {
         Some(Outcome::Completed | Outcome::EarlyStopped) => return Ok(()),
         Some(Outcome::Stopped) if session.control().want != Want::Run => return Ok(()),
         Some(Outcome::Stopped) | None => {}
     }
     let h = &task.hyperparameters;
-    let (recipe, samples, facts) = prepare(session, task).map_err(|f| f.within("Training was not started"))?;
+    let Prepared { recipe, samples, facts, file_bytes } =
+        prepare(session, task).map_err(|f| f.within("Training was not started"))?;
     let recipe = recipe.as_ref();
 
     let mut work = TrainLoop::new(session, recipe, h)?.with_samples(samples);
     let (resumed_from, total_steps) = (work.resumed_from(), work.total_steps());
     announce(work.session(), facts, resumed_from, total_steps)?;
+    memory::limit::arm();
     if resumed_from.is_none() {
-        let rows = h.per_device_train_batch_size as usize;
-        let certificate =
-            certificate::certify(recipe, h.seed, rows).map_err(|f| f.within("Training was not started"))?;
+        if work.ladder().is_untouched()
+            && let Some((rows, why)) = fitting(recipe, h, file_bytes)
+        {
+            work.step_down(1, rows, &why)?;
+        }
+        let certificate = certify(&mut work, recipe, h).map_err(|f| f.within("Training was not started"))?;
         work.session().emit(RunEventBody::Certificate(certificate))?;
     }
     work.session().sync()?;
@@ -48,12 +56,37 @@ pub fn run(session: &mut Session, task: &TrainTask) -> Result<()> {
     }
 }
 
+/// The gradient certificate, of as many rows as memory allows.
+fn certify(work: &mut TrainLoop<'_>, recipe: &dyn Recipe, h: &Hyperparameters) -> Result<Certificate> {
+    loop {
+        let rows = work.ladder().rows_at(1);
+        let watch = memory::limit::watch();
+        let found = certificate::certify(recipe, h.seed, rows as usize);
+        drop(watch);
+        match found {
+            Err(failure) if failure.0.code == ErrorCode::OutOfMemory && rows > 1 => {
+                work.step_down(1, rows / 2, "Memory ran out in the trial step.")?;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Everything that a run needs.
+struct Prepared {
+    recipe: Box<dyn Recipe>,
+    samples: Option<Samples>,
+    facts: Facts,
+    /// Size of the weight files.
+    file_bytes: u64,
+}
+
 /// What is known before the first step.
 struct Facts {
     /// With 0 steps: the loop counts them.
     plan: Plan,
     problems: Vec<(DataSource, Vec<tb_core::dataset::RowProblem>)>,
-    notes: Vec<String>,
+    notes: Vec<(Level, String)>,
 }
 
 fn announce(session: &mut Session, facts: Facts, resumed_from: Option<u64>, total_steps: u64) -> Result<()> {
@@ -61,29 +94,22 @@ fn announce(session: &mut Session, facts: Facts, resumed_from: Option<u64>, tota
     for (source, problems) in &facts.problems {
         data::report_problems(session, source, problems)?;
     }
-    for note in facts.notes {
-        session.note(Level::Warn, note)?;
+    for (level, note) in facts.notes {
+        session.note(level, note)?;
     }
     session.emit(RunEventBody::Plan(Plan { total_steps, ..facts.plan }))
 }
 
-fn prepare(session: &Session, task: &TrainTask) -> Result<(Box<dyn Recipe>, Option<Samples>, Facts)> {
+fn prepare(session: &Session, task: &TrainTask) -> Result<Prepared> {
     let h = &task.hyperparameters;
     h.validate().map_err(|e| Failure::new(ErrorCode::InvalidArgument, format!("{e}.")))?;
     tb_nn::threads::use_threads(h.num_threads);
     let device = session.spec().device.as_str();
     let tokenizer = models::tokenizer(&task.model.base)?;
-    let read = |source: &DataSource| read_rows(source, &tokenizer, task.method, h);
+    let read = |source: &DataSource| read_rows(session, source, &tokenizer, task);
     let rows = read(&task.data)?;
-    data::refuse_empty(&task.data, rows.rows.len(), &rows.problems, "to learn from")?;
-    let eval_rows = match &task.eval_data {
-        Some(source) => {
-            let eval_rows = read(source)?;
-            data::refuse_empty(source, eval_rows.rows.len(), &eval_rows.problems, "to evaluate on")?;
-            Some((source.clone(), eval_rows))
-        }
-        None => None,
-    };
+    let eval_rows =
+        task.eval_data.as_ref().map(|source| Ok::<_, Failure>((source.clone(), read(source)?))).transpose()?;
     if h.load_best_model_at_end && eval_rows.is_none() {
         let message = "load_best_model_at_end needs held-out rows to find the best by.";
         return Err(Failure::new(ErrorCode::InvalidArgument, message).hint("Name a validation file, or switch it off."));
@@ -94,8 +120,8 @@ fn prepare(session: &Session, task: &TrainTask) -> Result<(Box<dyn Recipe>, Opti
     let identity = identity::identity(task, device, &base_sha256, &rows.sha256, eval_sha256)?;
     let mut plan = Plan {
         total_steps: 0,
-        rows: rows.rows.len() as u64,
-        eval_rows: eval_rows.as_ref().map_or(0, |(_, rows)| rows.rows.len() as u64),
+        rows: rows.samples.len() as u64,
+        eval_rows: eval_rows.as_ref().map_or(0, |(_, rows)| rows.samples.len() as u64),
         cut_rows: rows.cut,
         supervised_tokens: rows.supervised_tokens(),
         tokens: rows.tokens(),
@@ -106,12 +132,15 @@ fn prepare(session: &Session, task: &TrainTask) -> Result<(Box<dyn Recipe>, Opti
         data_sha256: rows.sha256.clone(),
     };
     let mut problems = vec![(task.data.clone(), rows.problems)];
-    let mut training = TrainingRows { rows: rows.rows, pad_id: models::pad_id(&tokenizer), ..TrainingRows::default() };
+    let in_rows = |samples| if h.packing { Rows::packed(samples, h.max_length) } else { Rows::single(samples) };
+    let longest = (0..rows.samples.len()).map(|at| rows.samples.tokens(at)).max().unwrap_or(0);
+    let mut training =
+        TrainingRows { rows: in_rows(rows.samples), pad_id: models::pad_id(&tokenizer), ..TrainingRows::default() };
     if let Some((source, rows)) = eval_rows {
         problems.push((source, rows.problems));
-        training.eval_rows = rows.rows;
+        training.eval_rows = in_rows(rows.samples);
     }
-    let longest = training.rows.iter().map(|r| r.ids.len()).max().unwrap_or(0);
+    let training = Arc::new(training);
 
     let base = task.model.base.clone();
     let recipe: Box<dyn Recipe> = match task.method {
@@ -128,77 +157,95 @@ fn prepare(session: &Session, task: &TrainTask) -> Result<(Box<dyn Recipe>, Opti
         Method::Sft => stored_weights(&task.model.base)?.size_bytes,
         Method::Pretrain => 0,
     };
-    let notes = warnings(recipe.as_ref(), h, longest, file_bytes);
+    let notes = notes(recipe.as_ref(), h, longest);
     let samples = match (&task.eval_data, task.method) {
         (Some(source), Method::Sft) if h.eval_samples > 0 => {
             Samples::pick(&data::read(source)?.rows, h.eval_samples, tokenizer, &task.model.base)?
         }
         (Some(_) | None, Method::Sft | Method::Pretrain) => None,
     };
-    Ok((recipe, samples, Facts { plan, problems, notes }))
+    Ok(Prepared { recipe, samples, facts: Facts { plan, problems, notes }, file_bytes })
 }
 
-fn read_rows(source: &DataSource, tokenizer: &TextTokenizer, method: Method, h: &Hyperparameters) -> Result<TokenRows> {
-    match method {
-        Method::Sft => data::read_tokens(source, tokenizer, h.max_length, h.loss_on),
+/// A file's rows as tokens, at least one of which has something to learn.
+fn read_rows(session: &Session, source: &DataSource, tokenizer: &TextTokenizer, task: &TrainTask) -> Result<TokenRows> {
+    let h = &task.hyperparameters;
+    let question = Question { source, base: &task.model.base, method: task.method, h };
+    let rows = data::read_tokens(&data::cache_folder(session.folder()), &question, || match task.method {
+        Method::Sft => data::render_file(source, tokenizer, h),
         Method::Pretrain => read_documents(&source.path, tokenizer, h.max_length as usize),
-    }
+    })?;
+    data::refuse_masked(source, rows.samples.len(), &rows.problems, h)?;
+    Ok(rows)
 }
 
-fn warnings(recipe: &dyn Recipe, h: &Hyperparameters, longest: usize, file_bytes: u64) -> Vec<String> {
+/// What is worth saying before the first step.
+fn notes(recipe: &dyn Recipe, h: &Hyperparameters, longest: usize) -> Vec<(Level, String)> {
     let mut notes = Vec::new();
-    let config = recipe.decoder().config();
+    let (config, data) = (recipe.decoder().config(), recipe.data());
     if longest > config.max_position_embeddings {
         let context = config.max_position_embeddings;
-        notes.push(format!("The longest row has {longest} tokens, but the model was made for {context}."));
-    }
-    let needed = footprint(config, &workload(recipe, h, file_bytes)).total_bytes();
-    if let Some(free) = memory::free_bytes()
-        && needed > free
-    {
-        let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
-        notes.push(format!(
-            "This run may need about {:.1} GiB of memory, but {:.1} GiB are free. If the worker is ended for it, halve \
-             per_device_train_batch_size and double gradient_accumulation_steps: the result is the same.",
-            gib(needed),
-            gib(free)
+        notes.push((
+            Level::Warn,
+            format!("The longest row has {longest} tokens, but the model was made for {context}."),
         ));
+    }
+    if h.packing {
+        let (samples, rows) = (data.rows.samples().len(), data.rows.len());
+        let tokens: u64 = data.rows.lengths().into_iter().map(u64::from).sum();
+        let full = 100.0 * tokens as f64 / (rows as u64 * u64::from(h.max_length)).max(1) as f64;
+        let message =
+            format!("{samples} samples are packed into {rows} rows of {} tokens, {full:.1} % full.", h.max_length);
+        notes.push((Level::Info, message));
     }
     notes
 }
 
-/// The run as its memory depends on it.
-fn workload(recipe: &dyn Recipe, h: &Hyperparameters, file_bytes: u64) -> Workload {
+/// The largest micro-batch, halved from what was asked for, with which the run should fit into memory, and why it is not that; none
+/// where what was asked for fits.
+fn fitting(recipe: &dyn Recipe, h: &Hyperparameters, file_bytes: u64) -> Option<(u32, String)> {
+    let (room, who) = memory::room_bytes()?;
+    let needed = |rows| footprint(recipe.decoder().config(), &workload(recipe, h, rows, file_bytes)).total_bytes();
+    // The estimate may be a tenth too high: only what cannot fit is changed before it is tried.
+    let fits = |rows| needed(rows) / 10 * 9 <= room;
+    let asked = h.per_device_train_batch_size.max(1);
+    if asked == 1 || fits(asked) {
+        return None;
+    }
+    let mut rows = asked / 2;
+    while rows > 1 && !fits(rows) {
+        rows /= 2;
+    }
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    let why = format!(
+        "With {asked} rows at once this run would need about {:.2} GiB of memory; {who} is {:.2} GiB.",
+        gib(needed(asked)),
+        gib(room)
+    );
+    Some((rows, why))
+}
+
+/// The run as its memory depends on it, with micro-batches of `micro_rows` rows.
+fn workload(recipe: &dyn Recipe, h: &Hyperparameters, micro_rows: u32, file_bytes: u64) -> Workload {
     let (decoder, data) = (recipe.decoder(), recipe.data());
     let trained = decoder.lora().map_or(Trained::All, |lora| Trained::Adapter {
         linears: adapter::adapted(decoder.config(), &lora.target_modules).unwrap_or_default(),
         rank: lora.r as u32,
         dropout: if lora.lora_dropout > 0.0 { Dropout::On } else { Dropout::Off },
     });
-    let all = || data.rows.iter().chain(&data.eval_rows);
+    let samples = [data.rows.samples(), data.eval_rows.samples()];
+    let tokens = |s: &rows::Samples| (0..s.len()).map(|at| s.tokens(at) as u64).sum::<u64>();
     Workload {
         trained,
         weight_bytes: decoder.dtype().size_in_bytes() as u64,
         file_bytes,
         activations: if h.gradient_checkpointing { Activations::Recomputed } else { Activations::Kept },
-        train: largest(&data.rows, h.per_device_train_batch_size),
-        eval: largest(&data.eval_rows, h.per_device_eval_batch_size),
-        data_rows: all().count() as u64,
-        data_tokens: all().map(|row| row.ids.len() as u64).sum(),
+        train: data.rows.largest(micro_rows),
+        eval: data.largest_eval(h.per_device_eval_batch_size, micro_rows),
+        data_rows: samples.iter().map(|s| s.len() as u64).sum(),
+        data_tokens: samples.iter().map(|s| tokens(s)).sum(),
         data_bytes: 0,
         threads: rayon::current_num_threads() as u64,
-    }
-}
-
-/// The largest batch of so many rows: one of them is the longest, and all are padded to it.
-fn largest(rows: &[Row], batch_size: u32) -> BatchShape {
-    let taken = rows.len().min(batch_size as usize);
-    let mut supervised: Vec<usize> = rows.iter().map(data::supervised).collect();
-    supervised.sort_unstable_by_key(|n| std::cmp::Reverse(*n));
-    BatchShape {
-        rows: taken as u64,
-        width: rows.iter().map(|row| row.ids.len() as u64).max().unwrap_or(0),
-        supervised: supervised.iter().take(taken).map(|n| *n as u64).sum(),
     }
 }
 

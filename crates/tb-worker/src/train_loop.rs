@@ -3,13 +3,16 @@
 //! The loss of a step is the sum over the supervised tokens of all its micro-batches divided by their number, as in transformers.
 //! Everything a step does is a function of the spec and the step's number, so a killed and resumed run ends with the same bits.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::Var;
 use tb_core::ErrorCode;
 use tb_core::recipe::{Hyperparameters, SchedulerType};
-use tb_core::run_folder::{Best, Control, EvalPoint, Level, Outcome, RunEventBody, StepPoint, Want};
-use tb_nn::decoder::{Batch, Pass, Row};
+use tb_core::run_folder::{
+    Best, Control, EvalPoint, Incident, IncidentKind, Level, MicroBatches, Outcome, RunEventBody, StepPoint, Want,
+};
+use tb_nn::decoder::{Batch, Pass};
 use tb_nn::optim::adamw::{AdamW, AdamWConfig};
 use tb_nn::optim::schedule::{Schedule, ScheduleKind};
 use tb_nn::optim::{Gradients, clip};
@@ -17,6 +20,8 @@ use tb_nn::optim::{Gradients, clip};
 use crate::batches::Batches;
 use crate::checkpoint::{self, TrainState};
 use crate::error::{Failure, Result};
+use crate::feed::Feed;
+use crate::ladder::Ladder;
 use crate::memory;
 use crate::protocol::Session;
 use crate::recipes::Recipe;
@@ -50,7 +55,8 @@ pub struct TrainLoop<'a> {
     session: &'a mut Session,
     recipe: &'a dyn Recipe,
     h: &'a Hyperparameters,
-    batches: Batches,
+    feed: Feed,
+    ladder: Ladder,
     schedule: Schedule,
     optimizer: AdamW,
     trainable: Vec<(String, Var)>,
@@ -75,7 +81,8 @@ impl<'a> TrainLoop<'a> {
     /// A checkpoint that does not belong to these weights.
     pub fn new(session: &'a mut Session, recipe: &'a dyn Recipe, h: &'a Hyperparameters) -> Result<Self> {
         let rows = &recipe.data().rows;
-        let batches = Batches::new(rows.iter().map(|r| r.ids.len() as u32).collect(), h, recipe.grouping());
+        let feed = Feed::new(Arc::clone(recipe.data()), Batches::new(rows.lengths(), h, recipe.grouping()));
+        let ladder = Ladder::new(h, &session.earlier().incidents);
         let total_steps = h.total_steps(rows.len());
         let schedule = Schedule {
             kind: match h.lr_scheduler_type {
@@ -98,7 +105,8 @@ impl<'a> TrainLoop<'a> {
             session,
             recipe,
             h,
-            batches,
+            feed,
+            ladder,
             schedule,
             optimizer,
             trainable,
@@ -136,6 +144,43 @@ impl<'a> TrainLoop<'a> {
         self.session
     }
 
+    /// Where the run stands on the out-of-memory ladder.
+    #[must_use]
+    pub fn ladder(&self) -> &Ladder {
+        &self.ladder
+    }
+
+    /// Takes micro-batches of so many rows from `step` on, and says so; `why` begins the message.
+    ///
+    /// # Errors
+    /// The line cannot be written.
+    pub fn step_down(&mut self, step: u64, rows: u32, why: &str) -> Result<()> {
+        let batch = self.ladder.take(step, rows);
+        self.report(step, batch, why)
+    }
+
+    fn report(&mut self, step: u64, batch: MicroBatches, why: &str) -> Result<()> {
+        let message = format!(
+            "{why} Each step is now computed in {} micro-batches of {} rows: the batch and its loss stay the same.",
+            batch.gradient_accumulation_steps, batch.per_device_train_batch_size
+        );
+        self.session.incident(Incident { step, kind: IncidentKind::OutOfMemory, message, batch: Some(batch) })
+    }
+
+    /// Goes one rung down after a failure for want of memory; any other failure, or the last rung, stays a failure.
+    fn after_failure(&mut self, step: u64, what: &str, failure: Failure) -> Result<()> {
+        if failure.0.code != ErrorCode::OutOfMemory {
+            return Err(failure);
+        }
+        let Some(batch) = self.ladder.halve(step) else {
+            let message = format!("memory ran out {what}, with one row computed at a time.");
+            return Err(Failure::new(ErrorCode::OutOfMemory, message).hint(
+                "Switch on gradient_checkpointing, or choose a shorter max_length or dtype bfloat16, and start again.",
+            ));
+        };
+        self.report(step, batch, &format!("Memory ran out {what}."))
+    }
+
     /// Steps until the end, a pause, a stop, or a fault.
     ///
     /// # Errors
@@ -157,7 +202,7 @@ impl<'a> TrainLoop<'a> {
                 Want::Pause => {
                     self.save()?;
                     let step = self.state.step;
-                    self.session.emit(RunEventBody::Paused { step })?;
+                    self.session.emit(RunEventBody::Paused { step, trouble: None })?;
                     self.session.sync()?;
                     return Ok(Ending::Paused(self.summary()));
                 }
@@ -198,26 +243,14 @@ impl<'a> TrainLoop<'a> {
         Ok(control.want)
     }
 
-    /// One optimiser step. A loss or gradient that is not finite changes no weight.
-    fn step(&mut self) -> Result<()> {
-        let started = Instant::now();
-        let step = self.state.step + 1;
-        let data = self.recipe.data();
-        let micro_batches = self
-            .batches
-            .of_step(step)
-            .iter()
-            .map(|rows| {
-                let rows: Vec<Row> = rows.iter().map(|row| data.rows[*row as usize].clone()).collect();
-                Ok(Batch::from_rows(&rows, data.pad_id)?)
-            })
-            .collect::<Result<Vec<Batch>>>()?;
+    /// Sums the gradients of a step over its micro-batches. Nothing of the run changes.
+    fn accumulate(&mut self, step: u64) -> Result<Accumulated> {
+        let micro_batches = self.feed.of_step(step, &self.ladder, self.schedule.total_steps)?;
         let supervised = micro_batches.iter().map(Batch::supervised_tokens).sum::<usize>().max(1) as f64;
-        let real = micro_batches.iter().map(|b| b.real_tokens() as u64).sum::<u64>();
-
+        let tokens = micro_batches.iter().map(|b| b.real_tokens() as u64).sum::<u64>();
+        let _watch = memory::limit::watch();
         let mut gradients = Gradients::new();
-        let mut nll = 0.0;
-        let mut first_row = 0;
+        let (mut nll, mut first_row) = (0.0, 0);
         for batch in &micro_batches {
             let loss = self.recipe.loss(batch, Pass::Train { seed: self.h.seed, step, first_row })?;
             first_row += batch.rows as u32;
@@ -228,7 +261,20 @@ impl<'a> TrainLoop<'a> {
             let store = (loss / supervised)?.backward()?;
             gradients.add(&self.trainable, &store)?;
         }
-        let loss = nll / supervised;
+        Ok(Accumulated { gradients, loss: nll / supervised, tokens })
+    }
+
+    /// One optimiser step. A loss or gradient that is not finite changes no weight; one that runs out of memory is done again in
+    /// smaller micro-batches.
+    fn step(&mut self) -> Result<()> {
+        let started = Instant::now();
+        let step = self.state.step + 1;
+        let Accumulated { mut gradients, loss, tokens: real } = loop {
+            match self.accumulate(step) {
+                Ok(done) => break done,
+                Err(failure) => self.after_failure(step, &format!("in step {step}"), failure)?,
+            }
+        };
         let norm = if loss.is_finite() { gradients.global_norm() } else { f64::NAN };
         self.state.step = step;
         if !norm.is_finite() {
@@ -253,7 +299,7 @@ impl<'a> TrainLoop<'a> {
         if step.is_multiple_of(u64::from(self.h.logging_steps.max(1))) || step == self.total_steps() || step == 1 {
             self.session.emit(RunEventBody::Step(StepPoint {
                 step,
-                epoch: self.batches.epochs_after(step),
+                epoch: self.feed.batches().epochs_after(step),
                 loss,
                 grad_norm: norm,
                 learning_rate,
@@ -271,7 +317,7 @@ impl<'a> TrainLoop<'a> {
         self.state.skipped_in_a_row += 1;
         let (step, in_a_row) = (self.state.step, self.state.skipped_in_a_row);
         let message = format!("Step {step} was skipped: its {what} is not finite. No weight was changed.");
-        self.session.note(Level::Warn, message)?;
+        self.session.incident(Incident { step, kind: IncidentKind::NotFinite, message, batch: None })?;
         if in_a_row < MOST_SKIPPED {
             return Ok(());
         }
@@ -283,15 +329,31 @@ impl<'a> TrainLoop<'a> {
     fn evaluation_is_due(&self) -> bool {
         let step = self.state.step;
         let due = match u64::from(self.h.eval_steps) {
-            0 => step.is_multiple_of(self.batches.steps_per_epoch()),
+            0 => step.is_multiple_of(self.feed.batches().steps_per_epoch()),
             every => step.is_multiple_of(every),
         };
         !self.recipe.data().eval_rows.is_empty() && (due || step == self.total_steps())
     }
 
+    /// The loss of the held-out rows, in batches no larger than the micro-batches of the next step.
+    fn eval_loss(&mut self) -> Result<f64> {
+        let next = self.state.step + 1;
+        loop {
+            let watch = memory::limit::watch();
+            let found = eval_loss(self.recipe, self.h, self.ladder.rows_at(next));
+            drop(watch);
+            match found {
+                Ok(loss) => return Ok(loss),
+                Err(failure) => {
+                    self.after_failure(next, &format!("in the evaluation after step {}", next - 1), failure)?
+                }
+            }
+        }
+    }
+
     /// Evaluates and counts progress; whether it is the best so far.
     fn evaluate(&mut self) -> Result<bool> {
-        let eval_loss = eval_loss(self.recipe, self.h)?;
+        let eval_loss = self.eval_loss()?;
         let best = self.state.best.map_or(f64::INFINITY, |b| b.eval_loss);
         let is_best = eval_loss < best;
         // transformers: progress is a fall by more than the threshold, the best is any fall.
@@ -314,7 +376,7 @@ impl<'a> TrainLoop<'a> {
         if self.recipe.data().eval_rows.is_empty() {
             return self.session.note(Level::Info, "There are no held-out rows to evaluate on.");
         }
-        let eval_loss = eval_loss(self.recipe, self.h)?;
+        let eval_loss = self.eval_loss()?;
         let is_best = self.state.best.is_none_or(|best| eval_loss < best.eval_loss);
         self.report_eval(eval_loss, is_best)?;
         self.write_samples()
@@ -338,7 +400,7 @@ impl<'a> TrainLoop<'a> {
         if !eval_loss.is_finite() {
             return self.session.note(Level::Warn, format!("The evaluation loss after step {step} is not finite."));
         }
-        let epoch = self.batches.epochs_after(step);
+        let epoch = self.feed.batches().epochs_after(step);
         self.session.emit(RunEventBody::Eval(EvalPoint { step, epoch, eval_loss, mean_token_accuracy: None, is_best }))
     }
 
@@ -356,19 +418,24 @@ impl<'a> TrainLoop<'a> {
     }
 }
 
-/// Mean negative log-likelihood (nats) per supervised token of the held-out rows.
+/// The sum over a step's micro-batches.
+struct Accumulated {
+    gradients: Gradients,
+    /// Mean over the supervised tokens.
+    loss: f64,
+    /// Real tokens.
+    tokens: u64,
+}
+
+/// Mean negative log-likelihood (nats) per supervised token of the held-out rows, in batches no larger than `micro_rows` rows to learn.
 ///
 /// # Errors
 /// The forward pass fails.
-pub fn eval_loss(recipe: &dyn Recipe, h: &Hyperparameters) -> Result<f64> {
+pub fn eval_loss(recipe: &dyn Recipe, h: &Hyperparameters, micro_rows: u32) -> Result<f64> {
     let data = recipe.data();
-    // Rows of like length together, longest first: what does not fit into memory shows at once.
-    let mut order: Vec<&Row> = data.eval_rows.iter().collect();
-    order.sort_by_key(|r| std::cmp::Reverse(r.ids.len()));
     let (mut nll, mut tokens) = (0.0, 0usize);
-    for rows in order.chunks((h.per_device_eval_batch_size as usize).max(1)) {
-        let rows: Vec<Row> = rows.iter().map(|r| (*r).clone()).collect();
-        for row in recipe.decoder().token_logprobs(&Batch::from_rows(&rows, data.pad_id)?)? {
+    for rows in data.eval_batches(h.per_device_eval_batch_size, micro_rows) {
+        for row in recipe.decoder().token_logprobs(&data.eval_rows.batch(&rows, data.pad_id)?)? {
             nll -= row.iter().map(|v| f64::from(*v)).sum::<f64>();
             tokens += row.len();
         }

@@ -1,175 +1,103 @@
-//! `kill -9` of the worker at random moments: the resumed run ends with the adapter bytes of the run that was never killed.
+//! `kill -9` of the worker at random moments, and at every operation on the files of one checkpoint; a full disk, a broken one, flipped
+//! bits: the run goes on from a whole checkpoint and ends with the adapter bytes of the run that was never disturbed.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+#[path = "kill/faults.rs"]
+mod faults;
+#[path = "kill/support.rs"]
+mod support;
+
 use std::time::{Duration, Instant};
 
-use candle_core::{DType, Device};
-use serde_json::json;
+use support::{adapter, announced, create, curve, events, finish, leftovers, newest, place, settings, worker};
+use support::{write_base, write_rows};
 use tb_core::random::{Purpose, Stream};
-use tb_core::recipe::{Hyperparameters, Method, TargetModules};
-use tb_core::run_folder::{DataSource, ModelSource, RunEvent, RunEventBody, RunSpec, SCHEMA, Task, TrainTask};
-use tb_data::files::{RunFolder, sha256_file};
-use tb_nn::decoder::{Decoder, DecoderConfig};
+use tb_core::recipe::{Dtype, Hyperparameters};
+use tb_core::run_folder::RunEventBody;
 
+/// Kills in all; `cargo xtask soak kills N` sets another number.
 const KILLS: u32 = 20;
-const WORDS: u64 = 40;
+const VARIABLE: &str = "TONEBRIDGE_KILLS";
 
-/// A random Llama with a tokenizer of whole words.
-fn write_base(folder: &Path) {
-    let config = json!({
-        "model_type": "llama", "vocab_size": 48, "hidden_size": 32, "intermediate_size": 64,
-        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-        "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": true,
-        "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0
-    });
-    let config = DecoderConfig::from_json(&config).unwrap();
-    Decoder::init(config, 5, 0.1, &Device::Cpu).unwrap().save_full(folder, DType::F32).unwrap();
-    let special = ["<pad>", "<bos>", "<eos>", "<unk>"];
-    let mut vocabulary = serde_json::Map::new();
-    for (i, word) in special.iter().map(|s| (*s).to_owned()).chain((0..WORDS).map(|w| format!("w{w}"))).enumerate() {
-        vocabulary.insert(word, i.into());
-    }
-    let added: Vec<_> = special
-        .iter()
-        .enumerate()
-        .map(|(id, content)| {
-            json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
-                   "normalized": false, "special": true})
-        })
-        .collect();
-    let tokenizer = json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
-        "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": null, "decoder": null,
-        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"}
-    });
-    std::fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
-    let names = json!({"eos_token": "<eos>", "bos_token": "<bos>", "pad_token": "<pad>", "unk_token": "<unk>"});
-    std::fs::write(folder.join("tokenizer_config.json"), names.to_string()).unwrap();
-}
-
-fn write_rows(path: &Path, rows: usize, seed: u64) {
-    let mut stream = Stream::new(seed, 0, Purpose::Grammar, 0);
-    let mut text = |words: u64| -> String {
-        let words: Vec<String> = (0..3 + stream.below(words)).map(|_| format!("w{}", stream.below(WORDS))).collect();
-        words.join(" ")
-    };
-    let lines: Vec<String> =
-        (0..rows).map(|_| json!({"prompt": text(8), "completion": format!(" {}", text(8))}).to_string()).collect();
-    std::fs::write(path, lines.join("\n")).unwrap();
-}
-
-fn create(place: &Path, name: &str) -> PathBuf {
-    let data = |file: &str| DataSource { path: place.join(file), mapping: None };
-    let hyperparameters = Hyperparameters {
-        lora_r: 4,
-        lora_dropout: 0.1,
-        target_modules: TargetModules::Pattern("all-linear".into()),
-        learning_rate: 2e-3,
-        max_steps: 240,
-        per_device_train_batch_size: 4,
-        gradient_accumulation_steps: 2,
-        max_length: 32,
-        save_steps: 7,
-        save_total_limit: 2,
-        eval_steps: 30,
-        load_best_model_at_end: true,
-        gradient_checkpointing: false,
-        ..Hyperparameters::default()
-    };
-    let spec = RunSpec {
-        schema: SCHEMA,
-        run_id: "same-in-both".to_owned(),
-        device: "cpu".to_owned(),
-        task: Task::Train(Box::new(TrainTask {
-            method: Method::Sft,
-            model: ModelSource { base: place.join("base"), adapter: None },
-            data: data("train.jsonl"),
-            eval_data: Some(data("validation.jsonl")),
-            hyperparameters,
-        })),
-    };
-    RunFolder::create(&place.join(name), &spec).unwrap();
-    place.join(name)
-}
-
-fn worker(run: &Path) -> std::process::Child {
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(run.join("worker.log")).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_tonebridge-worker"))
-        .arg("--run")
-        .arg(run)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .unwrap()
-}
-
-fn finish(run: &Path) {
-    let status = worker(run).wait().unwrap();
-    assert!(status.success(), "{}", std::fs::read_to_string(run.join("worker.log")).unwrap_or_default());
-}
-
-fn events(run: &Path) -> Vec<RunEvent> {
-    RunFolder::open(run).unwrap().events_after(0).unwrap()
-}
-
-fn adapter(run: &Path) -> (String, String) {
-    let of = |file: &str| sha256_file(&run.join("adapter").join(file)).unwrap();
-    (of("adapter_model.safetensors"), of("adapter_config.json"))
-}
-
-/// Loss, gradient norm and rate of each step, as the last worker that did it saw them.
-fn curve(run: &Path) -> Vec<(u64, u64, u64, u64)> {
-    let mut by_step = std::collections::BTreeMap::new();
-    for event in events(run) {
-        if let RunEventBody::Step(p) = event.body {
-            by_step.insert(p.step, (p.step, p.loss.to_bits(), p.grad_norm.to_bits(), p.learning_rate.to_bits()));
-        }
-    }
-    by_step.into_values().collect()
+/// Runs that differ in what a resumed worker has to repeat.
+fn variants() -> Vec<(&'static str, Hyperparameters)> {
+    vec![
+        ("plain", settings()),
+        (
+            "packed",
+            Hyperparameters {
+                packing: true,
+                neftune_noise_alpha: 5.0,
+                gradient_checkpointing: true,
+                per_device_train_batch_size: 2,
+                ..settings()
+            },
+        ),
+        (
+            "narrow",
+            Hyperparameters {
+                dtype: Dtype::Bf16,
+                group_by_length: true,
+                gradient_accumulation_steps: 3,
+                save_steps: 4,
+                ..settings()
+            },
+        ),
+        ("often", Hyperparameters { save_steps: 1, save_total_limit: 3, max_steps: 120, ..settings() }),
+    ]
 }
 
 #[test]
-fn twenty_kills_do_not_change_a_bit() {
-    let dir = tempfile::tempdir().unwrap();
-    write_base(&dir.path().join("base"));
-    write_rows(&dir.path().join("train.jsonl"), 60, 1);
-    write_rows(&dir.path().join("validation.jsonl"), 12, 2);
-
-    let uncut = create(dir.path(), "uncut");
-    let started = Instant::now();
-    finish(&uncut);
-    let whole_ms = started.elapsed().as_millis() as u64;
-
-    let killed = create(dir.path(), "killed");
+fn random_kills_do_not_change_a_bit() {
+    let kills = std::env::var(VARIABLE).ok().map_or(KILLS, |text| text.parse().unwrap());
+    let dir = place();
     let mut moments = Stream::new(u64::from(std::process::id()), 0, Purpose::Sampling, 0);
-    for _ in 0..KILLS {
-        let mut child = worker(&killed);
-        // Some kills fall into start-up, others far into the run; a run that ended has nothing left to kill.
-        let wait = Duration::from_millis(moments.below(whole_ms / 8 + 60));
-        std::thread::sleep(wait);
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-    finish(&killed);
+    let variants = variants();
+    let each = kills.div_ceil(variants.len() as u32);
+    let (mut done, mut resumed) = (0, 0);
+    for (name, h) in variants {
+        let uncut = create(dir.path(), &format!("uncut-{name}"), h.clone());
+        let started = Instant::now();
+        finish(&uncut);
+        let whole_ms = started.elapsed().as_millis() as u64;
 
-    assert_eq!(curve(&killed), curve(&uncut));
-    assert_eq!(adapter(&killed), adapter(&uncut));
-    let events = events(&killed);
+        let mut killed = create(dir.path(), &format!("killed-{name}"), h.clone());
+        let mut runs = 1;
+        for _ in 0..each {
+            let mut child = worker(&killed);
+            // Some kills fall into start-up, others far into the run.
+            std::thread::sleep(Duration::from_millis(moments.below(whole_ms / 8 + 60)));
+            let over = child.try_wait().unwrap();
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let (kept, said) = (newest(&killed), announced(&killed));
+            assert!(kept >= said, "{name}: the checkpoint of step {said:?} is lost, the newest is {kept:?}");
+            done += 1;
+            if over.is_some() {
+                // It ended before the kill: the next one begins anew.
+                same(&killed, &uncut);
+                killed = create(dir.path(), &format!("killed-{name}-{runs}"), h.clone());
+                runs += 1;
+            }
+            resumed += u32::from(kept.is_some());
+        }
+        finish(&killed);
+        same(&killed, &uncut);
+        eprintln!("{name}: {each} kills in {runs} runs, no checkpoint lost, the same bytes");
+    }
+    assert!(resumed > 0, "no kill fell behind a checkpoint: the test showed nothing");
+    eprintln!("{done} kills, {resumed} behind a checkpoint: 0 checkpoints lost, identical bytes");
+}
+
+/// Curve and adapter of two runs are the same bytes, and nothing is left behind.
+fn same(run: &std::path::Path, uncut: &std::path::Path) {
+    assert_eq!(curve(run), curve(uncut));
+    assert_eq!(adapter(run), adapter(uncut));
+    let events = events(run);
     assert!(events.iter().enumerate().all(|(i, e)| e.n == i as u64 + 1), "the numbers of the events have a gap");
     assert!(matches!(events.last().unwrap().body, RunEventBody::Done(_)));
-    let resumed =
-        events.iter().filter(|e| matches!(e.body, RunEventBody::Started { resumed_from_step: Some(_), .. })).count();
-    assert!(resumed > 0, "no kill fell behind a checkpoint: the test showed nothing");
-    let left: Vec<String> = std::fs::read_dir(killed.join("checkpoints"))
-        .unwrap()
-        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
-        .filter(|name| !name.starts_with("step-"))
-        .collect();
-    assert_eq!(left, Vec::<String>::new(), "temporary folders are left behind");
+    assert_eq!(leftovers(run), Vec::<String>::new(), "temporary folders are left behind");
 }
 
 #[test]
@@ -178,7 +106,7 @@ fn a_bad_spec_and_bad_data_end_with_a_clear_last_word() {
     write_base(&dir.path().join("base"));
     write_rows(&dir.path().join("validation.jsonl"), 3, 2);
     std::fs::write(dir.path().join("train.jsonl"), "{\"prompt\": \"w1\", \"completion\": \"\"}\n").unwrap();
-    let run = create(dir.path(), "empty");
+    let run = create(dir.path(), "empty", settings());
     assert_eq!(worker(&run).wait().unwrap().code(), Some(1));
     let last = events(&run).pop().unwrap().body;
     let RunEventBody::Failed { message, .. } = last else { panic!("{last:?}") };
@@ -188,7 +116,7 @@ fn a_bad_spec_and_bad_data_end_with_a_clear_last_word() {
     let bytes = std::fs::read(&weights).unwrap();
     std::fs::write(&weights, &bytes[..bytes.len() / 2]).unwrap();
     write_rows(&dir.path().join("train.jsonl"), 8, 1);
-    let run = create(dir.path(), "cut-off");
+    let run = create(dir.path(), "cut-off", settings());
     assert_eq!(worker(&run).wait().unwrap().code(), Some(1));
     let last = events(&run).pop().unwrap().body;
     let RunEventBody::Failed { message, .. } = last else { panic!("{last:?}") };

@@ -9,8 +9,12 @@ use candle_core::{DType, Device};
 use serde_json::json;
 use tb_core::adapter::{TargetModules, adapted};
 use tb_core::footprint::{Activations, BatchShape, Dropout, Footprint, Trained, Workload, footprint};
+use tb_core::packing::best_fit_decreasing;
 use tb_core::recipe::{self, Dtype, Hyperparameters, Method};
-use tb_core::run_folder::{DataSource, ModelSource, RunEventBody, RunSpec, SCHEMA, Task, TrainTask};
+use tb_core::run_folder::{
+    DataSource, IncidentKind, MicroBatches, ModelSource, RunEvent, RunEventBody, RunSpec, SCHEMA, StepPoint, Task,
+    TrainTask,
+};
 use tb_data::files::RunFolder;
 use tb_data::import::import;
 use tb_data::model_folder;
@@ -90,7 +94,7 @@ fn write_rows(path: &Path, rows: usize, words: usize) {
     std::fs::write(path, lines.join("\n")).unwrap();
 }
 
-/// Figures of a file's rows: how many, their tokens, and the largest batch of so many.
+/// Figures of a file's rows: how many, their tokens, and the largest batch of so many rows or packs.
 fn figures(path: &Path, base: &Path, h: &Hyperparameters, batch: u32) -> (u64, u64, BatchShape) {
     let tokenizer = TextTokenizer::load(base).unwrap();
     let options = RenderOptions { max_length: h.max_length as usize, loss_on: h.loss_on };
@@ -101,11 +105,19 @@ fn figures(path: &Path, base: &Path, h: &Hyperparameters, batch: u32) -> (u64, u
         .map(|row| render_row(&tokenizer, &row.example, &options).unwrap())
         .map(|row| (row.ids.len() as u64, row.supervised() as u64))
         .collect();
+    let (number, tokens) = (rows.len() as u64, rows.iter().map(|r| r.0).sum());
+    if h.packing {
+        let lengths: Vec<u32> = rows.iter().map(|row| row.0 as u32).collect();
+        let sum = |pack: &Vec<u32>| {
+            pack.iter().map(|at| rows[*at as usize]).fold((0, 0), |all, row| (all.0 + row.0, all.1 + row.1))
+        };
+        rows = best_fit_decreasing(&lengths, h.max_length).iter().map(sum).collect();
+    }
     rows.sort_unstable_by_key(|row| std::cmp::Reverse(*row));
     let taken = u64::from(batch).min(rows.len() as u64);
     let shape =
         BatchShape { rows: taken, width: rows[0].0, supervised: rows.iter().take(taken as usize).map(|r| r.1).sum() };
-    (rows.len() as u64, rows.iter().map(|r| r.0).sum(), shape)
+    (number, tokens, shape)
 }
 
 fn estimate(base: &Path, train: &Path, eval: Option<&Path>, h: &Hyperparameters) -> Footprint {
@@ -136,10 +148,23 @@ fn estimate(base: &Path, train: &Path, eval: Option<&Path>, h: &Hyperparameters)
 
 /// The peak of a real run of a few steps.
 fn measured(place: &Path, name: &str, base: &Path, train: &Path, eval: Option<&Path>, h: &Hyperparameters) -> u64 {
+    let events = run(place, name, (base, train, eval), h, None);
+    let done = events.into_iter().rev().find_map(|e| match e.body {
+        RunEventBody::Done(done) => Some(done),
+        _ => None,
+    });
+    done.unwrap().metrics["peak_memory_bytes"].as_f64().unwrap() as u64
+}
+
+/// The model, the rows to learn and the rows held out.
+type Files<'a> = (&'a Path, &'a Path, Option<&'a Path>);
+
+/// The folder of a run.
+fn prepared(place: &Path, name: &str, (base, train, eval): Files<'_>, h: &Hyperparameters) -> PathBuf {
     let data = |path: &Path| DataSource { path: path.to_owned(), mapping: None };
     let spec = RunSpec {
         schema: SCHEMA,
-        run_id: name.to_owned(),
+        run_id: "measured".to_owned(),
         device: "cpu".to_owned(),
         task: Task::Train(Box::new(TrainTask {
             method: Method::Sft,
@@ -151,19 +176,19 @@ fn measured(place: &Path, name: &str, base: &Path, train: &Path, eval: Option<&P
     };
     let run = place.join(name);
     RunFolder::create(&run, &spec).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_tonebridge-worker"))
-        .arg("--run")
-        .arg(&run)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    run
+}
+
+/// What a worker says of a run, with no more memory than `limit` if there is one.
+fn run(place: &Path, name: &str, files: Files<'_>, h: &Hyperparameters, limit: Option<u64>) -> Vec<RunEvent> {
+    let run = prepared(place, name, files, h);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tonebridge-worker"));
+    if let Some(bytes) = limit {
+        command.env("TONEBRIDGE_MEMORY_LIMIT", bytes.to_string());
+    }
+    let output = command.arg("--run").arg(&run).stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let events = RunFolder::open(&run).unwrap().events_after(0).unwrap();
-    let done = events.into_iter().rev().find_map(|e| match e.body {
-        RunEventBody::Done(done) => Some(done),
-        _ => None,
-    });
-    done.unwrap().metrics["peak_memory_bytes"].as_f64().unwrap() as u64
+    RunFolder::open(&run).unwrap().events_after(0).unwrap()
 }
 
 #[test]
@@ -186,7 +211,7 @@ fn peak_memory_is_as_estimated() {
         lora_r: 16,
         lora_dropout: 0.0,
         target_modules: recipe::TargetModules::Pattern("all-linear".into()),
-        max_steps: 3,
+        max_steps: 2,
         per_device_train_batch_size: 8,
         max_length: 512,
         shuffle: false,
@@ -194,7 +219,10 @@ fn peak_memory_is_as_estimated() {
         ..Hyperparameters::default()
     };
     let attention = recipe::TargetModules::Suffixes(vec!["q_proj".into(), "v_proj".into()]);
-    let cases: [(&str, &PathBuf, &PathBuf, Option<&PathBuf>, Hyperparameters); 10] = [
+    let cases: [(&str, &PathBuf, &PathBuf, Option<&PathBuf>, Hyperparameters); 14] = [
+        ("vocabulary", &large, &short, None, common.clone()),
+        ("many rows", &bundled.base, &many, None, Hyperparameters { per_device_train_batch_size: 2, ..common.clone() }),
+        ("small", &bundled.base, &short, None, Hyperparameters { per_device_train_batch_size: 1, ..common.clone() }),
         (
             "sample",
             &bundled.base,
@@ -204,7 +232,7 @@ fn peak_memory_is_as_estimated() {
                 per_device_train_batch_size: 12,
                 max_length: 160,
                 group_by_length: true,
-                eval_steps: 3,
+                eval_steps: 2,
                 ..common.clone()
             },
         ),
@@ -226,9 +254,34 @@ fn peak_memory_is_as_estimated() {
             Some(&short),
             Hyperparameters { per_device_train_batch_size: 64, target_modules: attention, ..common.clone() },
         ),
-        ("vocabulary", &large, &short, None, common.clone()),
-        ("many rows", &bundled.base, &many, None, Hyperparameters { per_device_train_batch_size: 2, ..common.clone() }),
-        ("small", &bundled.base, &short, None, Hyperparameters { per_device_train_batch_size: 1, ..common }),
+        ("packed", &wide, &short, Some(&long), Hyperparameters { packing: true, ..common.clone() }),
+        (
+            "packed, recomputed",
+            &deep,
+            &short,
+            Some(&short),
+            Hyperparameters {
+                packing: true,
+                gradient_checkpointing: true,
+                lora_dropout: 0.1,
+                neftune_noise_alpha: 5.0,
+                ..common.clone()
+            },
+        ),
+        (
+            "recomputed bfloat16",
+            &wide,
+            &long,
+            Some(&long),
+            Hyperparameters { gradient_checkpointing: true, dtype: Dtype::Bf16, ..common.clone() },
+        ),
+        (
+            "large evaluation",
+            &wide,
+            &long,
+            Some(&long),
+            Hyperparameters { per_device_train_batch_size: 2, per_device_eval_batch_size: 32, ..common.clone() },
+        ),
     ];
     let mut worst = 0.0_f64;
     let mut table = String::new();
@@ -240,15 +293,119 @@ fn peak_memory_is_as_estimated() {
         worst = worst.max(off.abs());
         let parts: Vec<String> =
             found.parts.iter().map(|p| format!("{} {:.1}", p.name, p.bytes as f64 / mib)).collect();
-        table += &format!(
-            "{name:12} measured {:7.1} MiB, estimated {:7.1} ({:+.1} %) at {}: {}\n",
+        let line = format!(
+            "{name:19} measured {:7.1} MiB, estimated {:7.1} ({:+.1} %) at {}: {}\n",
             peak as f64 / mib,
             total as f64 / mib,
             100.0 * off,
             found.phase,
             parts.join(", ")
         );
+        eprint!("{line}");
+        table += &line;
     }
-    eprintln!("{table}");
     assert!(worst <= TOLERANCE, "\n{table}");
+}
+
+#[test]
+fn an_evaluation_takes_no_more_than_the_training_around_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path();
+    let bundled = sample::write_bundled(&place.join("sample")).unwrap();
+    let base = place.join("base");
+    write_base(&base, &bundled.base, 256, 6);
+    let rows = place.join("rows.jsonl");
+    write_rows(&rows, 32, 100);
+    let h = Hyperparameters {
+        target_modules: recipe::TargetModules::Pattern("all-linear".into()),
+        max_steps: 2,
+        per_device_train_batch_size: 4,
+        per_device_eval_batch_size: 64,
+        gradient_checkpointing: true,
+        eval_samples: 0,
+        ..Hyperparameters::default()
+    };
+    let alone = measured(place, "alone", &base, &rows, None, &h);
+    for packing in [false, true] {
+        let h = Hyperparameters { packing, max_length: 512, ..h.clone() };
+        let alone = if packing { measured(place, "packed-alone", &base, &rows, None, &h) } else { alone };
+        let with = measured(place, &format!("with-{packing}"), &base, &rows, Some(&rows), &h);
+        // Besides the held-out tokens themselves (32 rows of some 100) there is nothing more; a page's worth of noise.
+        assert!(with as f64 <= 1.03 * alone as f64, "packing {packing}: {with} with, {alone} without an evaluation");
+    }
+}
+
+fn steps(events: &[RunEvent]) -> Vec<StepPoint> {
+    let point = |e: &RunEvent| if let RunEventBody::Step(point) = &e.body { Some(point.clone()) } else { None };
+    events.iter().filter_map(point).collect()
+}
+
+fn rungs(events: &[RunEvent]) -> Vec<(u64, MicroBatches)> {
+    let rung = |e: &RunEvent| match &e.body {
+        RunEventBody::Incident(i) if i.kind == IncidentKind::OutOfMemory => Some((i.step, i.batch.unwrap())),
+        _ => None,
+    };
+    events.iter().filter_map(rung).collect()
+}
+
+#[test]
+fn a_run_under_a_limit_goes_on_in_smaller_micro_batches_with_the_same_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path();
+    let bundled = sample::write_bundled(&place.join("sample")).unwrap();
+    let base = place.join("base");
+    write_base(&base, &bundled.base, 256, 4);
+    let rows = place.join("rows.jsonl");
+    write_rows(&rows, 16, 150);
+    let h = Hyperparameters {
+        target_modules: recipe::TargetModules::Pattern("all-linear".into()),
+        lora_dropout: 0.1,
+        max_steps: 2,
+        per_device_train_batch_size: 8,
+        save_steps: 1,
+        gradient_checkpointing: false,
+        eval_samples: 0,
+        ..Hyperparameters::default()
+    };
+    let files = (base.as_path(), rows.as_path(), Some(rows.as_path()));
+    let roomy = run(place, "roomy", files, &h, None);
+    assert_eq!(rungs(&roomy), []);
+    let whole = peak(&roomy);
+    let one = peak(&run(place, "one", files, &Hyperparameters { per_device_train_batch_size: 1, ..h.clone() }, None));
+    assert!(one * 2 < whole, "the limit below would say nothing: {one} {whole}");
+    let limit = one + (whole - one) * 45 / 100;
+    // Seen before the first step; and, in a run that goes on from its first step, only by the step itself.
+    for (name, words) in [("fresh", "would need about"), ("resumed", "Memory ran out in step 2.")] {
+        let folder = prepared(place, name, files, &h);
+        let fresh = name == "fresh";
+        if !fresh {
+            std::fs::create_dir_all(folder.join("checkpoints")).unwrap();
+            let first = "checkpoints/step-000001";
+            std::fs::rename(place.join("roomy").join(first), folder.join(first)).unwrap();
+        }
+        let tight = run(place, name, files, &h, Some(limit));
+        let taken = rungs(&tight);
+        eprintln!("whole {whole}, one row {one}, limit {limit}: {taken:?}, peak {}", peak(&tight));
+        let batch = taken.last().expect("memory ran out").1;
+        assert_eq!(batch.per_device_train_batch_size * batch.gradient_accumulation_steps, 8);
+        assert!(messages(&tight).iter().any(|m| m.contains(words)), "{:?}", messages(&tight));
+        // The limit is one of memory of its own; the peak counts the mapped files of program and weights as well.
+        assert!(peak(&tight) <= limit + (16 << 20), "{} of {limit}", peak(&tight));
+        let (a, b) = (steps(&roomy), steps(&tight));
+        let a = if fresh { a } else { a[1..].to_vec() };
+        assert_eq!(a.len(), b.len());
+        for (a, b) in a.iter().zip(&b) {
+            assert!((a.loss - b.loss).abs() <= 1e-5 * a.loss, "step {}: {} {}", a.step, a.loss, b.loss);
+            assert_eq!((a.step, a.tokens), (b.step, b.tokens));
+        }
+    }
+}
+
+fn messages(events: &[RunEvent]) -> Vec<String> {
+    let message = |e: &RunEvent| if let RunEventBody::Incident(i) = &e.body { Some(i.message.clone()) } else { None };
+    events.iter().filter_map(message).collect()
+}
+
+fn peak(events: &[RunEvent]) -> u64 {
+    steps(events).iter().map(|p| p.peak_memory_bytes).max().unwrap()
 }

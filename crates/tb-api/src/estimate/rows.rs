@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use tb_core::{
     ApiError,
     footprint::BatchShape,
+    packing::best_fit_decreasing,
     recipe::Hyperparameters,
     run_folder::{DataSource, TrainTask},
 };
@@ -36,11 +37,15 @@ pub(super) struct SplitFigures {
     pub cut: u64,
     /// Tokens of the rows that can be used.
     pub tokens: u64,
+    /// Rows of batches: the rows that can be used, or the packs that they fill.
+    pub batch_rows: u64,
     /// Tokens of the longest row.
     pub longest: u64,
     /// Tokens of the longest row before the cut.
     pub longest_uncut: u64,
-    /// Supervised tokens of each row, the longest row first.
+    /// Tokens of the longest row of a batch.
+    width: u64,
+    /// Supervised tokens of each row of a batch, the longest row first.
     supervised: Vec<u32>,
 }
 
@@ -69,8 +74,8 @@ impl RowFigures {
     /// The figures at the form's `max_length`.
     pub fn cut(&self, h: &Hyperparameters) -> CutFigures {
         CutFigures {
-            train: cut(&self.train.rows, h.max_length),
-            eval: self.eval.as_ref().map(|e| cut(&e.rows, h.max_length)).unwrap_or_default(),
+            train: cut(&self.train.rows, h),
+            eval: self.eval.as_ref().map(|e| cut(&e.rows, h)).unwrap_or_default(),
         }
     }
 
@@ -84,26 +89,48 @@ impl RowFigures {
     }
 }
 
-fn cut(all: &[RowLength], max_length: u32) -> SplitFigures {
+fn cut(all: &[RowLength], h: &Hyperparameters) -> SplitFigures {
+    let max_length = h.max_length;
     let mut usable: Vec<RowLength> = all.iter().filter_map(|row| row.cut(max_length)).collect();
     usable.sort_unstable_by_key(|row| std::cmp::Reverse((row.tokens, row.supervised)));
-    SplitFigures {
+    let mut figures = SplitFigures {
         rows: usable.len() as u64,
+        batch_rows: 0,
         unusable: (all.len() - usable.len()) as u64,
         cut: all.iter().filter(|row| row.tokens > max_length && row.cut(max_length).is_some()).count() as u64,
         tokens: usable.iter().map(|row| u64::from(row.tokens)).sum(),
         longest: usable.first().map_or(0, |row| u64::from(row.tokens)),
         longest_uncut: all.iter().map(|row| u64::from(row.tokens)).max().unwrap_or(0),
-        supervised: usable.iter().map(|row| row.supervised).collect(),
+        width: 0,
+        supervised: Vec::new(),
+    };
+    let mut rows: Vec<(u32, u32)> = usable.iter().map(|row| (row.tokens, row.supervised)).collect();
+    if h.packing {
+        let lengths: Vec<u32> = usable.iter().map(|row| row.tokens).collect();
+        let packs: Vec<(u32, u32)> = best_fit_decreasing(&lengths, max_length)
+            .iter()
+            .map(|pack| {
+                pack.iter().fold((0, 0), |(tokens, supervised), at| {
+                    let row = rows[*at as usize];
+                    (tokens + row.0, supervised + row.1)
+                })
+            })
+            .collect();
+        rows = packs;
+        rows.sort_unstable_by_key(|row| std::cmp::Reverse(*row));
     }
+    figures.batch_rows = rows.len() as u64;
+    figures.width = rows.first().map_or(0, |row| u64::from(row.0));
+    figures.supervised = rows.into_iter().map(|row| row.1).collect();
+    figures
 }
 
 impl SplitFigures {
     /// The largest batch of so many rows: one of them holds the longest row, and all are padded to it.
     pub fn largest(&self, batch_size: u32) -> BatchShape {
-        let rows = u64::from(batch_size).min(self.rows);
+        let rows = u64::from(batch_size).min(self.batch_rows);
         let supervised = self.supervised.iter().take(rows as usize).map(|n| u64::from(*n)).sum();
-        BatchShape { rows, width: self.longest, supervised }
+        BatchShape { rows, width: self.width, supervised }
     }
 }
 
@@ -119,11 +146,17 @@ mod tests {
             RowLength { tokens: 30, supervised: 2, first: 28 },
             RowLength::default(),
         ];
-        let figures = cut(&rows, 20);
+        let h = Hyperparameters { max_length: 20, ..Hyperparameters::default() };
+        let figures = cut(&rows, &h);
         assert_eq!((figures.rows, figures.unusable, figures.cut, figures.tokens), (2, 2, 1, 30));
         assert_eq!((figures.longest, figures.longest_uncut), (20, 30));
         assert_eq!(figures.largest(8), BatchShape { rows: 2, width: 20, supervised: 19 });
         assert_eq!(figures.largest(1), BatchShape { rows: 1, width: 20, supervised: 15 });
-        assert_eq!(cut(&[], 20).largest(4), BatchShape::default());
+        assert_eq!(cut(&[], &h).largest(4), BatchShape::default());
+        // Both rows need a pack of their own at 20, and share one at 40.
+        assert_eq!(cut(&rows, &Hyperparameters { packing: true, ..h.clone() }).batch_rows, 2);
+        let packed = cut(&rows[..2], &Hyperparameters { packing: true, max_length: 40, ..h });
+        assert_eq!((packed.rows, packed.batch_rows), (2, 1));
+        assert_eq!(packed.largest(8), BatchShape { rows: 1, width: 40, supervised: 29 });
     }
 }

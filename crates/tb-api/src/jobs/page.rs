@@ -7,7 +7,7 @@ use tb_core::{
     ApiError,
     ids::{JobId, ModelId},
     job::{Job, JobStatus},
-    run_folder::{Certificate, EvalPoint, Outcome, Plan, RunEvent, RunEventBody, Sample},
+    run_folder::{Certificate, EvalPoint, IncidentKind, Outcome, Plan, RunEvent, RunEventBody, Sample},
 };
 use tb_data::files::RunFolder;
 use tb_db::{Page, audit::AuditFilter, models::ModelFilter};
@@ -72,8 +72,8 @@ pub struct TimelineEntry {
     pub step: Option<u64>,
     /// How much it matters.
     pub level: TimelineLevel,
-    /// What, for programs: `queued`, `started`, `resumed`, `plan`, `certificate`, `problems`, `note`, `evaluated`, `checkpoint`,
-    /// `asked`, `paused`, `interrupted`, `stopped`, `early_stopped`, `completed` or `failed`.
+    /// What, for programs: `queued`, `started`, `resumed`, `plan`, `certificate`, `problems`, `note`, `out_of_memory`, `not_finite`,
+    /// `evaluated`, `checkpoint`, `asked`, `paused`, `trouble`, `interrupted`, `stopped`, `early_stopped`, `completed` or `failed`.
     pub code: String,
     /// What, in words.
     pub message: String,
@@ -269,7 +269,17 @@ fn told(body: &RunEventBody, evals: &[EvalPoint]) -> Option<Told> {
             };
             (None, level, "note", message.clone())
         }
-        RunEventBody::Paused { step } => (Some(*step), Info, "paused", format!("Paused after step {step}.")),
+        RunEventBody::Incident(incident) => {
+            let code = match incident.kind {
+                IncidentKind::OutOfMemory => "out_of_memory",
+                IncidentKind::NotFinite => "not_finite",
+            };
+            (Some(incident.step), Warn, code, incident.message.clone())
+        }
+        RunEventBody::Paused { step, trouble: None } => {
+            (Some(*step), Info, "paused", format!("Paused after step {step}."))
+        }
+        RunEventBody::Paused { step, trouble: Some(error) } => (Some(*step), Error, "trouble", error.to_string()),
         RunEventBody::Done(done) => {
             let step = done.step;
             match done.outcome {

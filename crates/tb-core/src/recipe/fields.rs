@@ -86,7 +86,10 @@ fields! {
     "dtype", Advanced, Words(&["auto", "float32", "bfloat16"]), "Numbers of the base weights.";
     "shuffle", Advanced, Switch, "Draw a new order of rows in each epoch.";
     "group_by_length", Advanced, Switch, "Batch rows of like length: less padding.";
+    "packing", Advanced, Switch, "Fill each row with several samples, which do not see each other: no padding.";
+    "packing_strategy", Advanced, Words(&["bfd"]), "How samples are packed: bfd fits the longest first into the fullest row with room.";
     "loss_on", Advanced, Words(&["auto", "completion", "assistant", "all"]), "Which tokens carry loss.";
+    "neftune_noise_alpha", Advanced, Number(0.0, 1000.0, Closed), "NEFTune: noise on embedded tokens in training; 5 is usual, 0 is none.";
     "logging_steps", Advanced, Whole(1, 1_000_000), "Steps between two points of the curve.";
     "save_steps", Advanced, Whole(0, 1_000_000_000), "Steps between two checkpoints; 0 keeps only the end.";
     "save_total_limit", Advanced, Whole(0, 100_000), "Checkpoints to keep besides the best; 0 keeps all.";

@@ -130,7 +130,11 @@ impl CheckpointDraft {
         fs::rename(&self.dir, &target).map_err(Error::io("write", &target))?;
         self.kept = Kept::Yes;
         at(Moment::Renamed)?;
-        sync_dir(&self.run.checkpoints_dir())?;
+        if let Err(error) = sync_dir(&self.run.checkpoints_dir()) {
+            // After a failed sync nobody knows what the disk holds: a name that may not be there counts as none.
+            let _ = delete(&target);
+            return Err(error);
+        }
         at(Moment::Durable)?;
         for listed in &older {
             delete(&listed.path)?;

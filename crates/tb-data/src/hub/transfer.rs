@@ -3,12 +3,13 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use futures_util::TryStreamExt;
 use hf_hub::repository::{HFRepository, RepoTypeModel};
 use sha1::{Digest, Sha1};
+use tokio::time::timeout;
 
 use super::{HubOptions, Listed, Place, Storage, hub_error, transfer_error};
 use crate::{
@@ -37,19 +38,29 @@ enum Ended {
     TooMuch,
 }
 
-/// Brings one file into `folder`, unless it is there; `report` hears how many of its bytes are here.
+fn part_path(folder: &Path, file: &Listed) -> PathBuf {
+    folder.join(format!(".{}.part", file.name))
+}
+
+/// Bytes of a file that an earlier try has left.
+pub(super) fn kept_bytes(folder: &Path, file: &Listed) -> u64 {
+    let of = |path: PathBuf| fs::metadata(path).ok().map(|m| m.len());
+    of(folder.join(&file.name)).or_else(|| of(part_path(folder, file))).unwrap_or(0).min(file.size_bytes)
+}
+
+/// Brings one file into `folder`, unless it is there; `report` hears how many of its bytes are here, and how many just came.
 pub(super) async fn fetch(
     from: &Source<'_>,
     file: &Listed,
     folder: &Path,
-    report: &mut (dyn FnMut(u64) + Send),
+    report: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<()> {
     let whole = folder.join(&file.name);
     if whole.is_file() && check(&whole, file)?.is_none() {
-        report(file.size_bytes);
+        report(file.size_bytes, 0);
         return Ok(());
     }
-    let part = folder.join(format!(".{}.part", file.name));
+    let part = part_path(folder, file);
     let mut idle = 0;
     let mut restarts = 0;
     loop {
@@ -90,17 +101,23 @@ async fn stream(
     file: &Listed,
     part: &Path,
     here: u64,
-    report: &mut (dyn FnMut(u64) + Send),
+    report: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<Ended> {
     let mut out = OpenOptions::new().create(true).append(true).open(part).map_err(Error::io("write", part))?;
     if here == file.size_bytes {
         return Ok(Ended::Whole);
     }
     let request = from.repo.download_file_stream().filename(file.name.as_str()).revision(from.commit);
-    let answer = if here == 0 { request.send().await } else { request.range(here..file.size_bytes).send().await };
+    let silence = from.options.silence;
+    let answer = if here == 0 {
+        timeout(silence, request.send()).await
+    } else {
+        timeout(silence, request.range(here..file.size_bytes).send()).await
+    };
     let mut bytes = match answer {
-        Ok((_, bytes)) => bytes,
-        Err(e) => {
+        Err(_) => return Ok(Ended::Cut(format!("no answer for {} s", silence.as_secs()))),
+        Ok(Ok((_, bytes))) => bytes,
+        Ok(Err(e)) => {
             return match hub_error(from.place, from.options, &file.name, e) {
                 Error::HubTransfer { reason, .. } => Ok(Ended::Cut(reason)),
                 other => Err(other),
@@ -108,15 +125,19 @@ async fn stream(
         }
     };
     let mut have = here;
+    report(have, 0);
     loop {
-        match bytes.try_next().await {
+        let Ok(next) = timeout(silence, bytes.try_next()).await else {
+            return Ok(Ended::Cut(format!("nothing came for {} s", silence.as_secs())));
+        };
+        match next {
             Ok(Some(chunk)) => {
                 out.write_all(&chunk).map_err(Error::io("write", part))?;
                 have += chunk.len() as u64;
                 if have > file.size_bytes {
                     return Ok(Ended::TooMuch);
                 }
-                report(have);
+                report(have, chunk.len() as u64);
             }
             Ok(None) if have == file.size_bytes => return Ok(Ended::Whole),
             Ok(None) => return Ok(Ended::Cut(format!("it ended after {have} of {} bytes", file.size_bytes))),
@@ -150,8 +171,11 @@ pub(super) fn lfs_pointer(sha256: &str, size_bytes: u64) -> String {
     format!("version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size_bytes}\n")
 }
 
-/// Git's id of a blob.
-pub(super) fn blob_id(size_bytes: u64, mut bytes: impl Read) -> io::Result<String> {
+/// Git's id of a blob, by which a hub names a file: SHA-1 of `blob <size>\0<bytes>`.
+///
+/// # Errors
+/// Bytes that cannot be read.
+pub fn blob_id(size_bytes: u64, mut bytes: impl Read) -> io::Result<String> {
     let mut hasher = Sha1::new();
     hasher.update(format!("blob {size_bytes}\0"));
     let mut buffer = vec![0; 1 << 16];

@@ -318,6 +318,20 @@ async fn checkpoints_and_cursor_follow_the_run() {
 }
 
 #[tokio::test]
+async fn base_folders_are_kept_once_in_the_order_in_which_they_were_named() {
+    let fixture = Fixture::new().await;
+    let mut tx = fixture.begin().await;
+    for (path, at_ms) in [("/b", 1), ("/a.gguf", 2), ("/b", 3)] {
+        base_folders::put(&mut tx, path, at_ms).await.unwrap();
+    }
+    assert_eq!(base_folders::list(&mut tx).await.unwrap(), ["/b", "/a.gguf"]);
+    base_folders::delete(&mut tx, "/b").await.unwrap();
+    base_folders::delete(&mut tx, "/gone").await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(base_folders::list(&fixture.db).await.unwrap(), ["/a.gguf"]);
+}
+
+#[tokio::test]
 async fn the_audit_log_keeps_every_field_and_numbers_its_lines() {
     let fixture = Fixture::new().await;
     let mut tx = fixture.begin().await;

@@ -81,7 +81,7 @@ fn work(path: &Path) -> i32 {
             Want::Run => {}
             Want::Pause => {
                 say(checkpoint(step - 1));
-                say(RunEventBody::Paused { step: step - 1 });
+                say(RunEventBody::Paused { step: step - 1, trouble: None });
                 return 0;
             }
             Want::Stop => {

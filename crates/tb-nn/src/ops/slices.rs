@@ -7,6 +7,8 @@ use candle_core::{CpuStorage, DType, Device, Layout, Result, Shape, Storage, Ten
 use half::{bf16, f16};
 use rayon::prelude::*;
 
+use crate::pressure;
+
 /// Items per parallel piece when converting: large enough to hide the scheduling.
 const PIECE: usize = 1 << 16;
 
@@ -66,8 +68,10 @@ fn offsets(layout: &Layout) -> impl Iterator<Item = usize> {
     })
 }
 
-/// f32 values as storage of `dtype` (rounded to nearest even where it is narrower).
+/// f32 values as storage of `dtype` (rounded to nearest even where it is narrower). Every operation ends here or in [`tensor`], and
+/// so is refused when memory is about to run out.
 pub(crate) fn store(values: Vec<f32>, dtype: DType) -> Result<CpuStorage> {
+    pressure::check()?;
     Ok(match dtype {
         DType::F32 => CpuStorage::F32(values),
         DType::BF16 => CpuStorage::BF16(values.into_par_iter().with_min_len(PIECE).map(bf16::from_f32).collect()),
@@ -80,6 +84,7 @@ pub(crate) fn store(values: Vec<f32>, dtype: DType) -> Result<CpuStorage> {
 /// f32 values as a tensor of `dtype` outside any graph.
 pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>, dtype: DType) -> Result<Tensor> {
     let shape = shape.into();
+    pressure::check()?;
     if dtype == DType::F32 {
         return Tensor::from_vec(values, shape, &Device::Cpu);
     }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 use rayon::prelude::*;
@@ -15,26 +16,28 @@ use tb_core::ErrorCode;
 use tb_core::dataset::{RowProblem, RowProblemKind};
 use tb_core::run_folder::names;
 use tb_data::tokenize::TextTokenizer;
+use tb_data::tokenize::store::StoreBuilder;
 use tb_nn::checkpoint::write_tensors;
 use tb_nn::decoder::{Batch, Decoder, IGNORED, Pass, Row};
 
-use super::{Recipe, TrainingRows};
+use super::Recipe;
 use crate::batches::Grouping;
-use crate::data::{TokenRows, supervised};
+use crate::data::{Notes, PART};
 use crate::error::{Failure, Result};
 use crate::output;
+use crate::rows::TrainingRows;
 
 /// A decoder whose every weight is in training, and its documents.
 pub struct Pretrain {
     decoder: Decoder,
-    data: TrainingRows,
+    data: Arc<TrainingRows>,
     base: PathBuf,
 }
 
 impl Pretrain {
     /// The recipe for a random decoder; `base` holds the tokenizer that the result needs.
     #[must_use]
-    pub fn new(decoder: Decoder, data: TrainingRows, base: PathBuf) -> Self {
+    pub fn new(decoder: Decoder, data: Arc<TrainingRows>, base: PathBuf) -> Self {
         Self { decoder, data, base }
     }
 }
@@ -44,7 +47,7 @@ impl Recipe for Pretrain {
         &self.decoder
     }
 
-    fn data(&self) -> &TrainingRows {
+    fn data(&self) -> &Arc<TrainingRows> {
         &self.data
     }
 
@@ -100,11 +103,11 @@ fn learnt() -> bool {
 ///
 /// # Errors
 /// The file cannot be read, or the tokenizer fails on a text.
-pub fn read_documents(path: &Path, tokenizer: &TextTokenizer, max_length: usize) -> Result<TokenRows> {
+pub fn read_documents(path: &Path, tokenizer: &TextTokenizer, max_length: usize) -> Result<(StoreBuilder, Notes)> {
     let unreadable = |e: std::io::Error| Failure::from(e).within(path.display());
     let file = std::io::BufReader::new(std::fs::File::open(path).map_err(unreadable)?);
     let mut documents = Vec::new();
-    let mut problems = Vec::new();
+    let mut notes = Notes::default();
     for (i, line) in file.lines().enumerate() {
         let line = line.map_err(unreadable)?;
         if line.trim().is_empty() {
@@ -112,33 +115,34 @@ pub fn read_documents(path: &Path, tokenizer: &TextTokenizer, max_length: usize)
         }
         match serde_json::from_str::<Document>(&line) {
             Ok(document) => documents.push((i as u64 + 1, document)),
-            Err(e) => problems.push(problem(i as u64 + 1, RowProblemKind::Unreadable, e.to_string(), &line)),
+            Err(e) => notes.problems.push(problem(i as u64 + 1, RowProblemKind::Unreadable, e.to_string(), &line)),
         }
     }
     let eos = tokenizer.eos_id();
-    let tokenised: Vec<(u64, Row)> = documents
-        .par_iter()
-        .map(|(line, document)| Ok((*line, tokenise(document, tokenizer, eos)?)))
-        .collect::<Result<_>>()?;
-    let mut out = TokenRows { sha256: tb_data::files::sha256_file(path)?, ..TokenRows::default() };
-    for (line, row) in tokenised {
-        if row.ids.len() > max_length {
-            out.cut += 1;
-        }
-        let before = out.rows.len();
-        for (ids, labels) in row.ids.chunks(max_length).zip(row.labels.chunks(max_length)) {
-            let piece = Row { ids: ids.to_vec(), labels: labels.to_vec() };
-            if supervised(&piece) > 0 {
-                out.rows.push(piece);
+    let mut rows = StoreBuilder::new(tokenizer.vocab_size());
+    for part in documents.chunks(PART) {
+        let tokenised: Vec<(u64, Row)> = part
+            .par_iter()
+            .map(|(line, document)| Ok((*line, tokenise(document, tokenizer, eos)?)))
+            .collect::<Result<_>>()?;
+        for (line, row) in tokenised {
+            if row.ids.len() > max_length {
+                notes.cut += 1;
+            }
+            let before = rows.len();
+            for (ids, labels) in row.ids.chunks(max_length).zip(row.labels.chunks(max_length)) {
+                if labels.iter().skip(1).any(|label| *label != IGNORED) {
+                    rows.push(ids, labels).map_err(|e| Failure::from(e).within(format!("line {line}")))?;
+                }
+            }
+            if rows.len() == before {
+                let reason = "no token of it is to be learnt".to_owned();
+                notes.problems.push(problem(line, RowProblemKind::Empty, reason, ""));
             }
         }
-        if out.rows.len() == before {
-            problems.push(problem(line, RowProblemKind::Empty, "no token of it is to be learnt".to_owned(), ""));
-        }
     }
-    problems.sort_by_key(|p| p.line);
-    out.problems = problems;
-    Ok(out)
+    notes.problems.sort_by_key(|p| p.line);
+    Ok((rows, notes))
 }
 
 fn tokenise(document: &Document, tokenizer: &TextTokenizer, eos: Option<u32>) -> Result<Row> {

@@ -1,19 +1,21 @@
 //! Supervised fine-tuning of an adapter: the next-token loss on the supervised tokens of each row.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::Tensor;
 use tb_core::run_folder::names;
 use tb_nn::decoder::{Batch, Decoder, Pass};
 
-use super::{Recipe, TrainingRows};
+use super::Recipe;
 use crate::batches::Grouping;
 use crate::error::Result;
+use crate::rows::TrainingRows;
 
 /// A decoder with an adapter in training, and its rows.
 pub struct Sft {
     decoder: Decoder,
-    data: TrainingRows,
+    data: Arc<TrainingRows>,
     grouping: Grouping,
     base: PathBuf,
 }
@@ -21,7 +23,7 @@ pub struct Sft {
 impl Sft {
     /// The recipe for a decoder that has an adapter in training; `base` is the folder that the adapter will name.
     #[must_use]
-    pub fn new(decoder: Decoder, data: TrainingRows, grouping: Grouping, base: PathBuf) -> Self {
+    pub fn new(decoder: Decoder, data: Arc<TrainingRows>, grouping: Grouping, base: PathBuf) -> Self {
         Self { decoder, data, grouping, base }
     }
 }
@@ -31,7 +33,7 @@ impl Recipe for Sft {
         &self.decoder
     }
 
-    fn data(&self) -> &TrainingRows {
+    fn data(&self) -> &Arc<TrainingRows> {
         &self.data
     }
 

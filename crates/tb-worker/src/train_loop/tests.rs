@@ -1,12 +1,17 @@
 //! The loop on a tiny random model.
 
 use super::*;
-use crate::testing::{Faulty, Place, bits, events, points, recipe, settings};
+use crate::testing::{Faulty, Place, Watched, bits, events, points, recipe, settings};
 use tb_core::run_folder::{Outcome, StepPoint};
 use tb_data::files::checkpoints;
 
 fn run(session: &mut Session, recipe: &dyn Recipe, h: &Hyperparameters) -> Result<Ending> {
     TrainLoop::new(session, recipe, h)?.run()
+}
+
+fn session_incidents(session: &Session) -> Vec<Incident> {
+    let incident = |body| if let RunEventBody::Incident(incident) = body { Some(incident) } else { None };
+    events(session).into_iter().filter_map(|e| incident(e.body)).collect()
 }
 
 /// What must be equal between two runs; times and memory may differ.
@@ -18,7 +23,23 @@ fn facts(points: &[StepPoint]) -> Vec<(u64, u64, u64, u64, u64)> {
 
 #[test]
 fn a_run_cut_at_any_step_ends_with_the_same_bits() {
-    let (place, h) = (Place::new(), settings());
+    cut_anywhere(settings());
+}
+
+#[test]
+fn a_packed_run_with_noise_cut_at_any_step_ends_with_the_same_bits() {
+    cut_anywhere(Hyperparameters {
+        packing: true,
+        max_length: 24,
+        per_device_train_batch_size: 2,
+        neftune_noise_alpha: 5.0,
+        gradient_checkpointing: true,
+        ..settings()
+    });
+}
+
+fn cut_anywhere(h: Hyperparameters) {
+    let place = Place::new();
     let mut session = place.create("uncut", &h);
     let uncut = recipe(&place.base(), &h);
     run(&mut session, &uncut, &h).unwrap();
@@ -26,14 +47,17 @@ fn a_run_cut_at_any_step_ends_with_the_same_bits() {
     assert_eq!(curve.len(), 12);
     assert_ne!(expected, bits(&recipe(&place.base(), &h)), "nothing was learnt");
 
-    for cut in 1..=12 {
-        let name = format!("cut-{cut}");
+    // In the first micro-batch of a step, and in its second.
+    for (cut, micro) in (1..=12).flat_map(|cut| [(cut, 0), (cut, 2)]) {
+        let name = format!("cut-{cut}-{micro}");
         let mut session = place.create(&name, &h);
-        let fault = |step, loss| match step {
-            s if s == cut => Err(Failure::new(ErrorCode::Internal, "cut")),
-            _ => Ok(loss),
+        let look = |pass, _: &Batch| match pass {
+            Pass::Train { step, first_row, .. } if (step, first_row) == (cut, micro) => {
+                Err(Failure::new(ErrorCode::Internal, "cut"))
+            }
+            Pass::Train { .. } | Pass::Eval => Ok(()),
         };
-        let crashed = Faulty { inner: recipe(&place.base(), &h), fault };
+        let crashed = Watched { inner: recipe(&place.base(), &h), look };
         assert!(run(&mut session, &crashed, &h).is_err());
         drop(session);
 
@@ -48,27 +72,110 @@ fn a_run_cut_at_any_step_ends_with_the_same_bits() {
     }
 }
 
+/// The losses and gradient norms of two runs agree to 1e-5.
+fn agree(a: &[StepPoint], b: &[StepPoint]) {
+    assert_eq!(a.len(), b.len());
+    for (a, b) in a.iter().zip(b) {
+        assert_eq!((a.step, a.tokens), (b.step, b.tokens));
+        assert!((a.loss - b.loss).abs() < 1e-5 * a.loss, "step {}: {} {}", a.step, a.loss, b.loss);
+        assert!((a.grad_norm - b.grad_norm).abs() < 1e-5 * a.grad_norm.max(1.0), "step {}", a.step);
+    }
+}
+
 #[test]
-fn accumulation_does_not_change_the_step() {
+fn accumulation_does_not_change_the_step_also_with_dropout_noise_and_packing() {
     let place = Place::new();
-    let curve = |micro, accumulation| {
-        // Dropout masks are drawn per micro-batch, so they differ by its size.
-        let h = Hyperparameters {
-            per_device_train_batch_size: micro,
-            gradient_accumulation_steps: accumulation,
-            lora_dropout: 0.0,
-            ..settings()
+    for packing in [false, true] {
+        let curve = |micro, accumulation| {
+            let h = Hyperparameters {
+                per_device_train_batch_size: micro,
+                gradient_accumulation_steps: accumulation,
+                neftune_noise_alpha: 5.0,
+                max_length: 24,
+                packing,
+                ..settings()
+            };
+            let mut session = place.create(&format!("{micro}x{accumulation}-{packing}"), &h);
+            run(&mut session, &recipe(&place.base(), &h), &h).unwrap();
+            points(&session)
         };
-        let mut session = place.create(&format!("{micro}x{accumulation}"), &h);
-        run(&mut session, &recipe(&place.base(), &h), &h).unwrap();
-        points(&session)
-    };
-    let whole = curve(8, 1);
-    for other in [curve(4, 2), curve(1, 8)] {
-        for (a, b) in whole.iter().zip(&other) {
-            assert!((a.loss - b.loss).abs() < 1e-5 * a.loss, "step {}: {} {}", a.step, a.loss, b.loss);
-            assert!((a.grad_norm - b.grad_norm).abs() < 1e-5 * a.grad_norm.max(1.0), "step {}", a.step);
+        let whole = curve(8, 1);
+        agree(&whole, &curve(4, 2));
+        agree(&whole, &curve(1, 8));
+    }
+}
+
+/// Memory that holds no micro-batch of more than so many rows from a step on.
+fn no_room_for(rows: usize, from: u64) -> impl Fn(Pass, &Batch) -> Result<()> {
+    move |pass, batch| match pass {
+        Pass::Train { step, .. } if step >= from && batch.rows > rows => {
+            Err(Failure::new(ErrorCode::OutOfMemory, "out of memory"))
         }
+        Pass::Train { .. } | Pass::Eval => Ok(()),
+    }
+}
+
+#[test]
+fn when_memory_runs_out_the_step_is_done_again_in_smaller_pieces() {
+    let place = Place::new();
+    let h = Hyperparameters { per_device_train_batch_size: 8, gradient_accumulation_steps: 1, ..settings() };
+    let mut session = place.create("roomy", &h);
+    run(&mut session, &recipe(&place.base(), &h), &h).unwrap();
+    let whole = points(&session);
+
+    let mut session = place.create("tight", &h);
+    let tight = Watched { inner: recipe(&place.base(), &h), look: no_room_for(2, 5) };
+    run(&mut session, &tight, &h).unwrap();
+    agree(&whole, &points(&session));
+    let rungs: Vec<(u64, IncidentKind, Option<MicroBatches>)> =
+        session_incidents(&session).into_iter().map(|i| (i.step, i.kind, i.batch)).collect();
+    let batch =
+        |rows, steps| Some(MicroBatches { per_device_train_batch_size: rows, gradient_accumulation_steps: steps });
+    let out = IncidentKind::OutOfMemory;
+    assert_eq!(rungs, [(5, out, batch(4, 2)), (5, out, batch(2, 4))]);
+
+    // Cut later, resumed with all the memory in the world: the bits of the run that was not cut.
+    let expected = bits(&tight);
+    for cut in [6, 8, 11] {
+        let name = format!("tight-{cut}");
+        let mut session = place.create(&name, &h);
+        let room = no_room_for(2, 5);
+        let look = |pass, batch: &Batch| match pass {
+            Pass::Train { step, .. } if step == cut => Err(Failure::new(ErrorCode::Internal, "cut")),
+            Pass::Train { .. } | Pass::Eval => room(pass, batch),
+        };
+        assert!(run(&mut session, &Watched { inner: recipe(&place.base(), &h), look }, &h).is_err());
+        drop(session);
+        let mut session = place.open(&name);
+        let resumed = recipe(&place.base(), &h);
+        run(&mut session, &resumed, &h).unwrap();
+        assert!(bits(&resumed) == expected, "cut in step {cut}");
+    }
+}
+
+#[test]
+fn without_room_for_one_row_the_run_ends_and_keeps_its_checkpoint() {
+    let place = Place::new();
+    let h = settings();
+    let mut session = place.create("full", &h);
+    let failure =
+        run(&mut session, &Watched { inner: recipe(&place.base(), &h), look: no_room_for(0, 5) }, &h).unwrap_err();
+    assert_eq!(failure.0.code, ErrorCode::OutOfMemory);
+    assert!(failure.0.message.contains("step 5") && failure.0.hint.contains("gradient_checkpointing"), "{failure}");
+    let kept: Vec<u64> = checkpoints::list(session.run()).unwrap().iter().map(|c| c.step).collect();
+    assert_eq!(kept, [3]);
+}
+
+#[test]
+fn an_evaluation_is_the_same_packed_and_in_any_batches() {
+    let place = Place::new();
+    let of = |packing, per_device_eval_batch_size, micro| {
+        let h = Hyperparameters { packing, per_device_eval_batch_size, max_length: 24, ..settings() };
+        eval_loss(&recipe(&place.base(), &h), &h, micro).unwrap()
+    };
+    let whole = of(false, 20, 20);
+    for other in [of(false, 3, 2), of(false, 8, 1), of(true, 8, 8), of(true, 1, 1)] {
+        assert!((whole - other).abs() <= 1e-5 * whole, "{whole} {other}");
     }
 }
 
@@ -98,10 +205,8 @@ fn one_bad_step_is_skipped_and_noted() {
     assert_eq!((summary.state.step, summary.state.optimizer_steps, summary.state.losses), (12, 10, 10));
     assert!(summary.state.loss_sum.is_finite());
     assert!(checkpoint::first_non_finite(&faulty.decoder().trainable()).unwrap().is_none());
-    let notes = events(&session)
-        .into_iter()
-        .filter(|e| matches!(&e.body, RunEventBody::Note { message, .. } if message.contains("skipped")));
-    assert_eq!(notes.count(), 2);
+    let skipped: Vec<(u64, IncidentKind)> = session_incidents(&session).into_iter().map(|i| (i.step, i.kind)).collect();
+    assert_eq!(skipped, [(5, IncidentKind::NotFinite), (8, IncidentKind::NotFinite)]);
     let steps: Vec<u64> = points(&session).iter().map(|p| p.step).collect();
     assert_eq!(steps, [1, 2, 3, 4, 6, 7, 9, 10, 11, 12]);
 }
@@ -182,7 +287,7 @@ fn pause_writes_a_checkpoint_and_the_run_goes_on_to_the_same_bits() {
         panic!()
     };
     assert_eq!(summary.state.step, 5);
-    assert!(matches!(events(&session).last().unwrap().body, RunEventBody::Paused { step: 5 }));
+    assert!(matches!(events(&session).last().unwrap().body, RunEventBody::Paused { step: 5, trouble: None }));
     drop(session);
     want(Want::Run);
     let mut session = place.open("paused");

@@ -2,6 +2,7 @@
 
 import type { FieldInfo, Hyperparameters, JobPage } from "$lib/api";
 import { scientific } from "$lib/format";
+import { t } from "$lib/i18n/index.svelte";
 import { isSame, listText } from "./run";
 
 /** One setting. */
@@ -16,7 +17,7 @@ export interface Setting {
 /** A value as people read it: 2e-4, q_proj, v_proj. */
 export function writeValue(value: unknown): string {
   if (typeof value === "number") return Math.abs(value) < 0.01 && value !== 0 ? scientific(value, 3) : String(value);
-  if (Array.isArray(value)) return value.map(String).join(", ");
+  if (typeof value === "object" && value !== null) return listText(value).replaceAll(",", ", ") || t("training.nothing");
   return listText(value);
 }
 

@@ -1,6 +1,6 @@
 // The curves of one run as they come from the server: history first, then points in batches. Pure: it asks nobody for anything.
 
-import { SmoothTrack, Rows, Track } from "$components/shared/chart/track";
+import { SmoothTrack, Rows, Track, type XAxis } from "$components/shared/chart/track";
 import type { EvalPoint, StepPoint } from "$lib/api";
 
 const GIB = 1024 ** 3;
@@ -65,15 +65,16 @@ export class RunCurves {
     this.evalLoss.truncate(from);
     this.evalRows.truncate(from);
     for (const { step, eval_loss } of merged(old, fresh)) {
-      this.evalRows.push(step, this.#placeOf(step, "tokens"), this.#placeOf(step, "time"));
+      this.evalRows.push(step, this.placeOf(step, "tokens"), this.placeOf(step, "time"));
       this.evalLoss.push(eval_loss);
     }
     this.evalRows.changed();
   }
 
   /** The place of a step on another axis, between its neighbours. */
-  #placeOf(step: number, axis: "tokens" | "time"): number {
+  placeOf(step: number, axis: XAxis): number {
     const { x } = this.rows;
+    if (axis === "step") return step;
     if (this.rows.length === 0) return 0;
     const after = x.step.lowerBound(step);
     if (x.step.at(after) === step) return x[axis].at(after);

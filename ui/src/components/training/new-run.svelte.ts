@@ -1,9 +1,10 @@
 // The state of the form: draft kept in this browser, filled from an earlier run or an address, estimated as it changes.
 
-import type { Dataset, FieldInfo, JobEstimate } from "$lib/api";
+import type { Dataset, FieldInfo, FormLimits, JobEstimate } from "$lib/api";
 import { rpc, toApiError, type ApiError } from "$lib/api";
 import { keep, readText } from "$lib/stored";
 import type { NumberProblem } from "$components/shared/number";
+import { isRefused, limitsByKey } from "./limits";
 import { autoName, draftOf, EMPTY_DRAFT, formOf, isComplete, readDraft, valueOf, withValue, type Draft } from "./form";
 
 const KEPT = "new-run";
@@ -27,6 +28,8 @@ export class NewRun {
   /** Why there is no estimate for what stands in the form now. */
   refusal = $state.raw<ApiError | null>(null);
   isEstimating = $state(false);
+  /** What cannot be chosen, for what stood in the form a moment ago; null until the first answer. */
+  limits = $state.raw<FormLimits | null>(null);
   saved_at_ms = $state(0);
   /** Fields whose text is no value; nothing is sent while there is one. */
   problems = $state.raw<ReadonlyMap<string, NumberProblem>>(new Map());
@@ -36,6 +39,9 @@ export class NewRun {
   readonly name = $derived(autoName(this.draft, this.dataset, this.fields));
   readonly form = $derived(formOf(this.draft, this.name));
   readonly isComplete = $derived(isComplete(this.draft));
+  readonly limitOf = $derived(limitsByKey(this.limits));
+  /** Fields whose value cannot be chosen. */
+  readonly refused = $derived([...this.limitOf.values()].filter((limit) => isRefused(limit, this.value(limit.key))));
   readonly isBad = $derived(this.problems.size > 0 || (this.estimate?.checks.some((check) => check.state === "bad") ?? false));
 
   /** Reads draft, address and earlier run. */
@@ -116,6 +122,25 @@ export class NewRun {
   #keep(): void {
     keep(KEPT, JSON.stringify(this.draft));
     this.saved_at_ms = Date.now();
+  }
+
+  /** Asks what can be chosen, whenever the form has rested for a moment. Old limits stay until then. */
+  followLimits(): void {
+    $effect(() => {
+      const form = this.form;
+      if (!this.isReady) return;
+      const abort = new AbortController();
+      const timer = setTimeout(() => {
+        rpc("job_limits", form, abort.signal)
+          .then((limits) => !abort.signal.aborted && (this.limits = limits))
+          // Limits are help: without them every choice is offered, and the start says what is wrong.
+          .catch(() => !abort.signal.aborted && (this.limits = null));
+      }, QUIET_MS);
+      return () => {
+        clearTimeout(timer);
+        abort.abort();
+      };
+    });
   }
 
   /** Estimates what stands in the form, whenever it has rested for a moment; an answer that is too late counts for nothing. */

@@ -64,7 +64,7 @@ export function changedFields(values: Record<string, unknown>, defaults: Readonl
 
 /** Whether two values of a field are the same, however they are written. */
 export function isSame(a: unknown, b: unknown): boolean {
-  if (Array.isArray(a) || Array.isArray(b)) return listText(a) === listText(b);
+  if ((typeof a === "object" && a !== null) || (typeof b === "object" && b !== null)) return listText(a) === listText(b);
   if (typeof a === "number" && typeof b === "string") return a === Number(b);
   if (typeof a === "string" && typeof b === "number") return Number(a) === b;
   return a === b;
@@ -72,7 +72,12 @@ export function isSame(a: unknown, b: unknown): boolean {
 
 /** A value as the command line and the fields write it. */
 export function listText(value: unknown): string {
-  return Array.isArray(value) ? value.join(",") : String(value);
+  if (Array.isArray(value)) return value.join(",");
+  if (typeof value !== "object" || value === null) return String(value);
+  return Object.entries(value)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, n]) => `${name}=${String(n)}`)
+    .join(",");
 }
 
 /** What `StartJob` needs to be complete. */

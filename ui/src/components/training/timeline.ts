@@ -30,19 +30,27 @@ const GLYPHS: Record<string, StateName> = {
   completed: "completed",
   failed: "failed",
   problems: "warn",
+  out_of_memory: "warn",
+  not_finite: "warn",
 };
 
 function glyphOf(entry: Entry): StateName {
   const level: StateName = entry.level === "error" ? "failed" : entry.level === "warn" ? "warn" : entry.level === "good" ? "ok" : "info";
-  return GLYPHS[entry.code] ?? level;
+  return hadTrouble(entry) ? "fail" : (GLYPHS[entry.code] ?? level);
+}
+
+/** A pause that nobody asked for: something must be dealt with before the run can go on. */
+function hadTrouble(entry: Entry): boolean {
+  return entry.code === "paused" && entry.level === "error";
 }
 
 /** The second line. What the server says of a failure or a note is never left out. */
 function detailOf(entry: Entry, page: JobPage): string {
   const { plan, certificate } = page;
   switch (entry.code) {
-    case "queued":
     case "paused":
+      return hadTrouble(entry) ? entry.message : "";
+    case "queued":
     case "completed":
     case "note":
     case "asked":
@@ -69,6 +77,27 @@ function detailOf(entry: Entry, page: JobPage): string {
   }
 }
 
+/** Something that a chart marks. */
+export interface Happening {
+  readonly step: number;
+  readonly tone: "warn" | "danger";
+  readonly title: string;
+}
+
+/** Codes of the story that a chart marks where they happened. */
+const MARKED = ["out_of_memory", "not_finite", "paused_trouble", "interrupted", "failed"];
+
+/** What went wrong in the course of a run, by step. */
+export function happenings(page: JobPage): Happening[] {
+  return page.timeline.flatMap((entry) => {
+    const code = hadTrouble(entry) ? "paused_trouble" : entry.code;
+    if (entry.step === null || entry.step <= 0 || !MARKED.includes(code)) return [];
+    const key = [`training.title_${code}`, `training.told_${code}`].find(hasText);
+    const what = key === undefined ? entry.message : t(key);
+    return [{ step: entry.step, tone: entry.level === "error" ? "danger" : "warn", title: `${t("training.at_step", { step: count(entry.step) })}: ${what}` }];
+  });
+}
+
 /** So many checkpoints in a row, and more, are told as one. */
 const FOLD_FROM = 3;
 
@@ -76,7 +105,8 @@ const FOLD_FROM = 3;
 export function told(page: JobPage): Told[] {
   return folded(page.timeline)
     .map(({ entry, count: n, first }) => {
-      const title = [`training.title_${entry.code}`, `training.told_${entry.code}`].filter(hasText).map((key) => t(key))[0] ?? entry.message;
+      const code = hadTrouble(entry) ? "paused_trouble" : entry.code;
+      const title = [`training.title_${code}`, `training.told_${code}`].filter(hasText).map((key) => t(key))[0] ?? entry.message;
       const detail = detailOf(entry, page);
       const many = n > 1 ? t("training.told_many", { n, first: count(first.step), last: count(entry.step) }) : "";
       return { at_ms: entry.at_ms, glyph: glyphOf(entry), title, detail: [many, detail].filter(Boolean).join(" "), step: n > 1 ? null : entry.step };

@@ -5,5 +5,5 @@ export const models = [
   { id: "model.try", title: "models.action.try", scope: "model", keys: "p" },
   { id: "models.board", title: "models.action.board", scope: "models", keys: "1" },
   { id: "models.table", title: "models.action.table", scope: "models", keys: "2" },
-  { id: "base.add", title: "models.action.add_folder", scope: "models", keys: "A" },
+  { id: "base.add", title: "models.action.add_base", scope: "models", keys: "A" },
 ] as const satisfies readonly Action[];

@@ -15,7 +15,7 @@ export type StreamName = keyof Streams;
 export type Connection = "connecting" | "open" | "lost";
 
 /** What a file is wanted for. */
-export type FileKind = "dataset" | "adapter" | "model_folder";
+export type FileKind = "dataset" | "adapter" | "model_folder" | "gguf" | "folder";
 
 /** A file that the user chose or dropped: a path on this machine (window), or the bytes (browser). */
 export interface PickedFile {

@@ -13,6 +13,8 @@ const ACCEPT: Record<FileKind, string> = {
   dataset: ".jsonl,.ndjson,.json,.csv,.tsv,.parquet",
   adapter: ".safetensors,.json",
   model_folder: ".safetensors,.json",
+  gguf: ".gguf",
+  folder: "",
 };
 
 /** The backend of a page that a server gave. */

@@ -44,6 +44,14 @@ export function endOf(curves: readonly Curve[], axis: XAxis): number {
   return allDone && last > 0 ? last : xEnd(last, planned);
 }
 
+/** Something that happened at a place of the x axis. */
+export interface Mark {
+  readonly at: number;
+  readonly tone: "warn" | "danger";
+  /** What, in words. */
+  readonly title: string;
+}
+
 /** What is shown of these curves; `most` marks fit on the y axis. */
 export function viewOf(options: ViewOptions, most: number): View {
   const { curves, axis, zoom, growth, floor, limits } = options;

@@ -3,4 +3,4 @@
 /**
  * How a base model came to be listed.
  */
-export type BaseSource = "sample" | "folder" | "used";
+export type BaseSource = "sample" | "hub" | "folder" | "added" | "used";

@@ -13,7 +13,7 @@ repo: string,
  */
 commit: string, 
 /**
- * Its folder: what `--model` takes.
+ * Its folder or GGUF file: what `--model` takes.
  */
 path: string, 
 /**

@@ -5,6 +5,6 @@
  */
 export type InspectBase = { 
 /**
- * Folder of the base model.
+ * Folder of the base model, or a GGUF file.
  */
 path: string, };
