@@ -192,10 +192,10 @@ impl TextTokenizer {
         self.template.is_some()
     }
 
-    /// The chat template as it is written.
+    /// The chat template as it was written, if there is one.
     #[must_use]
     pub fn chat_template_source(&self) -> Option<&str> {
-        self.template_source.as_deref()
+        self.template.as_ref().map(ChatTemplate::source)
     }
 
     /// Renders a conversation.
