@@ -20,7 +20,8 @@ pub use recompute::Checkpointing;
 pub use tb_core::decoder_config::{Bias, DecoderConfig, Family, HeadKind, RopeScaling};
 pub use tb_core::quantization::Quantization;
 
-pub(crate) use linear::Context;
+pub(crate) use linear::{Context, Linear};
+pub(crate) use param::Parameter;
 
 use crate::lora::LoraConfig;
 use crate::ops::cross_entropy;
@@ -64,11 +65,12 @@ pub enum Pass {
 }
 
 impl Decoder {
-    /// Loads a Hugging Face folder with frozen weights in `dtype` (f32 or bf16). Nothing is read before `config.json` is accepted.
+    /// Loads a Hugging Face folder or a GGUF file with frozen weights in `dtype` (f32 or bf16). Nothing is read before the
+    /// configuration is accepted.
     ///
     /// Errors name the file, and the field or tensor in it.
-    pub fn load(dir: &Path, dtype: DType, device: &Device) -> Result<Self> {
-        Self::load_as(dir, dtype, None, device)
+    pub fn load(model: &Path, dtype: DType, device: &Device) -> Result<Self> {
+        Self::load_as(model, dtype, None, device)
     }
 
     /// As [`Self::load`], with the linear layers of all blocks in the form of `quantization`: each is quantised as it is read.
@@ -76,11 +78,11 @@ impl Decoder {
     /// A checkpoint that bitsandbytes has quantised keeps its own form, whether one is asked for or not.
     ///
     /// Errors: also a weight that is not finite, by its name, and a form other than the checkpoint's own.
-    pub fn load_as(dir: &Path, dtype: DType, quantization: Option<Quantization>, device: &Device) -> Result<Self> {
-        let config = read_config(dir)?;
+    pub fn load_as(model: &Path, dtype: DType, quantization: Option<Quantization>, device: &Device) -> Result<Self> {
+        let config = read_config(model)?;
         check_dtype(dtype)?;
         let quantization = form(&config, quantization)?;
-        let weights = Weights::open_dir(dir)?;
+        let weights = Weights::open(model)?;
         Self::build(config, &Builder { source: Source::Checkpoint(&weights), dtype, device, quantization })
     }
 
@@ -219,11 +221,19 @@ impl Decoder {
     }
 }
 
-/// Reads `config.json` in `dir`. The error names the file and the field.
-pub fn read_config(dir: &Path) -> Result<DecoderConfig> {
-    let path = dir.join("config.json");
+/// Reads `config.json` of a model folder, or the metadata of a GGUF file. The error names the file and the field.
+pub fn read_config(model: &Path) -> Result<DecoderConfig> {
+    if is_gguf(model) {
+        return crate::gguf::read_config(model);
+    }
+    let path = model.join("config.json");
     let value = crate::checkpoint::read_json(&path)?;
     DecoderConfig::from_json(&value).map_err(|e| Error::file(path, e))
+}
+
+/// Whether a model is a GGUF file instead of a folder: a file of any name, for what it holds is checked when it is read.
+pub(crate) fn is_gguf(model: &Path) -> bool {
+    model.is_file()
 }
 
 /// The form that the linear layers come to, of the one that the files hold and the one that is wanted.

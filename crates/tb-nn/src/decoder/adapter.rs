@@ -2,7 +2,7 @@
 
 use super::Decoder;
 use super::param::{LinearWeight, Parameter};
-use crate::checkpoint::{write_json, write_tensors_as};
+use crate::checkpoint::{write_json, write_model};
 use crate::lora::{LoraConfig, LoraLayer, Matrix, TargetModules, peft_name, read_adapter, write_adapter};
 use crate::weights::Weights;
 use crate::{Error, Result};
@@ -241,11 +241,17 @@ impl Decoder {
         self.check_whole("save_full")?;
         let tensors: Vec<(String, Tensor)> =
             self.model.parameters().into_iter().map(|(name, p)| (name, p.tensor().detach())).collect();
-        self.save(dir, &tensors, dtype)
+        self.save(dir, &tensors, dtype, u64::MAX)
     }
 
     /// As [`Self::save_full`], with s B A added to the adapted weights in f32 before they are rounded to `dtype`.
     pub fn save_merged(&self, dir: &Path, dtype: DType) -> Result<()> {
+        self.save_merged_in_shards(dir, dtype, u64::MAX)
+    }
+
+    /// As [`Self::save_merged`], in files of at most `shard_bytes` of weights (or of one tensor) with an index, as transformers writes
+    /// them; in one file without an index if that is enough.
+    pub fn save_merged_in_shards(&self, dir: &Path, dtype: DType, shard_bytes: u64) -> Result<()> {
         self.check_whole("save_merged")?;
         let merged: BTreeMap<String, Tensor> = self
             .model
@@ -262,10 +268,10 @@ impl Decoder {
                 (name, tensor)
             })
             .collect();
-        self.save(dir, &tensors, dtype)
+        self.save(dir, &tensors, dtype, shard_bytes)
     }
 
-    fn save(&self, dir: &Path, tensors: &[(String, Tensor)], dtype: DType) -> Result<()> {
+    fn save(&self, dir: &Path, tensors: &[(String, Tensor)], dtype: DType, shard_bytes: u64) -> Result<()> {
         let name = match dtype {
             DType::F32 => "float32",
             DType::BF16 => "bfloat16",
@@ -288,14 +294,14 @@ impl Decoder {
         }
         let views: Vec<(&str, &Tensor, DType)> = tensors.iter().map(|(n, t)| (n.as_str(), t, dtype)).collect();
         let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-        write_tensors_as(&dir.join("model.safetensors"), &views, &metadata)?;
+        write_model(dir, &views, &metadata, shard_bytes)?;
         write_json(&dir.join("generation_config.json"), &generation.into())?;
         write_json(&dir.join("config.json"), &config)
     }
 
     /// Refuses to write or merge into a quantised base: rounded again, it would forget a part of what was learned, and
     /// written as it is, it would pass for the original.
-    fn check_whole(&self, op: &'static str) -> Result<()> {
+    pub(crate) fn check_whole(&self, op: &'static str) -> Result<()> {
         match self.quantization {
             None => Ok(()),
             Some(_) => {

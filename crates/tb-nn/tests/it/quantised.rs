@@ -88,6 +88,7 @@ fn a_quantised_base_is_neither_merged_into_nor_written() {
     let refused = [
         decoder.save_merged(dir.path(), DType::F32),
         decoder.save_full(dir.path(), DType::F32),
+        decoder.save_gguf(&dir.path().join("model.gguf"), tb_nn::GgufFormat::F16, "model", &[]),
         decoder.merge_adapter(),
     ];
     for error in refused {
