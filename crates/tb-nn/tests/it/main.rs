@@ -6,6 +6,7 @@
 mod adapters;
 mod answering;
 mod broken_files;
+mod gguf;
 mod golden;
 mod gradients;
 mod packed;
