@@ -99,7 +99,7 @@ export const GROUPS = [
   },
   {
     id: "batch",
-    keys: ["per_device_train_batch_size", "gradient_accumulation_steps", "per_device_eval_batch_size", "max_length", "packing", "group_by_length", "shuffle", "loss_on"],
+    keys: ["per_device_train_batch_size", "gradient_accumulation_steps", "per_device_eval_batch_size", "max_length", "packing", "packing_strategy", "group_by_length", "shuffle", "loss_on"],
     like: /batch|accumulation|length|pack|loss|mask|neftune|noise|shuffle|label/,
   },
   { id: "schedule", keys: ["max_steps", "lr_scheduler_type", "warmup_ratio", "warmup_steps"], like: /^lr_|warmup|schedul|epoch/ },
