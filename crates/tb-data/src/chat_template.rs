@@ -21,8 +21,8 @@ use crate::{
     guard::no_panic,
 };
 
-/// What one rendering may cost: a step, or 64 bytes of anything that it makes or looks through. It thus bounds time and memory (45 MB).
-const FUEL: u64 = 700_000;
+/// What one rendering may cost: a step, or 64 bytes of anything that it makes or looks through. It thus bounds time and memory (24 MB of text).
+const FUEL: u64 = 380_000;
 /// What a rendering may cost on the caller's stack; nearly every conversation costs less. A template can nest a value as deep as it has
 /// fuel, and even letting go of such a value takes stack: what needs more is done again on a stack with room for it.
 const LIGHT_FUEL: u64 = 4_000;
@@ -107,7 +107,7 @@ impl ChatTemplate {
         env.set_recursion_limit(MAX_RECURSION);
         env.set_undefined_behavior(UndefinedBehavior::Lenient);
         env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        env.set_unknown_method_callback(python::method);
         env.set_formatter(python::format);
         env.add_filter("tojson", python::tojson);
         env.add_filter("generation", |text: String| format!("{START}{text}{END}"));

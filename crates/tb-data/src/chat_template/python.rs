@@ -8,6 +8,29 @@ use minijinja::{
 };
 use serde_json::Value;
 
+/// Python's methods of strings, lists and maps. `str.format` makes what it is asked for before it is paid for, so a width or precision of
+/// more than four digits, or one that comes from a value, is refused.
+pub(super) fn method(state: &mut State<'_, '_>, value: &Jinja, name: &str, args: &[Jinja]) -> Result<Jinja, Error> {
+    if let ("format", Some(text)) = (name, value.as_str()) {
+        let (mut digits, mut inside, mut bytes) = (0, false, text.bytes().peekable());
+        while let Some(byte) = bytes.next() {
+            digits = if byte.is_ascii_digit() { digits + 1 } else { 0 };
+            let doubled = bytes.peek() == Some(&byte);
+            match byte {
+                b'{' if !inside && doubled => drop(bytes.next()),
+                b'{' if !inside => inside = true,
+                b'}' => inside = false,
+                b'{' => digits = usize::MAX / 2,
+                _ => {}
+            }
+            if inside && digits > 4 {
+                return Err(Error::new(ErrorKind::InvalidOperation, "a width of str.format is too large"));
+            }
+        }
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)
+}
+
 /// Writes a value into the output as `str()` would.
 pub(super) fn format(out: &mut Output<'_>, _state: &mut State<'_, '_>, value: &Jinja) -> Result<(), Error> {
     if value.is_undefined() {

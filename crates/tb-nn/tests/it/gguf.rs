@@ -111,3 +111,37 @@ fn a_thousand_flipped_bits_never_panic() {
     eprintln!("{refused} of 1000 refused, the others are other numbers");
     assert!(refused > 100, "{refused}");
 }
+
+/// What llama.cpp would compute otherwise is refused by the name of the setting, and what it would not is the same through the file.
+#[test]
+fn a_family_is_written_as_it_is_or_not_at_all() {
+    let dir = golden::TempDir::new();
+    let path = dir.path().join("model.gguf");
+    let save = |family: &str| {
+        let name = format!("families/{family}");
+        let saved = golden::decoder(&name).save_gguf(&path, GgufFormat::F32, family, &[]);
+        (golden::tensors(&name), saved)
+    };
+    for family in ["llama", "llama_yarn", "phi3"] {
+        let (golden, saved) = save(family);
+        saved.unwrap();
+        let back = Decoder::load(&path, DType::F32, &Device::Cpu).unwrap();
+        let batch = golden::batch(&golden);
+        let difference = golden::logit_difference(&back.logits(&batch).unwrap(), &golden["logits"], &batch.lengths);
+        eprintln!("{family}: largest difference of a logit through GGUF {difference:e}");
+        assert!(difference <= 1e-4, "{family}: {difference}");
+        std::fs::remove_file(&path).unwrap();
+    }
+    for (family, field) in [
+        ("llama_longrope", "longrope"),
+        ("gemma2", "query_pre_attn_scalar"),
+        ("gemma3", "query_pre_attn_scalar"),
+        ("smollm3", "no_rope_layers"),
+        ("qwen3", "attention_bias"),
+        ("olmo2", "attention_bias"),
+    ] {
+        let error = save(family).1.unwrap_err().to_string();
+        assert!(error.contains(field), "{family}: {error}");
+        assert!(!path.exists(), "{family}");
+    }
+}
