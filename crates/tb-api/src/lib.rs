@@ -9,6 +9,7 @@ mod datasets;
 mod doctor;
 mod estimate;
 pub mod evaluation;
+mod exports;
 mod found;
 pub mod home;
 mod hub;
@@ -43,6 +44,7 @@ pub use datasets::{
 pub use doctor::{Check, CheckState, DoctorReport};
 pub use estimate::JobEstimate;
 pub use evaluation::StartEval;
+pub use exports::{ExportItem, ExportModel, ExportStage};
 pub use hub::{DownloadItem, DownloadModel, DownloadedModel, OfferedFile};
 pub use jobs::{
     ById, EventsAfter, JobCurves, ListJobs, MetricsOf, MoveJob,

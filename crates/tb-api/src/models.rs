@@ -7,15 +7,19 @@ use tb_core::{
     ApiError, ErrorCode,
     dataset::Dataset,
     eval::Evaluation,
+    export::Export,
     ids::ModelId,
     job::Job,
     model::{Model, ModelAction, ModelStatus},
     run_folder::{FileHash, ModelSource},
 };
-use tb_db::{Page, evaluations::EvaluationFilter, models::ModelFilter};
+use tb_db::{Page, evaluations::EvaluationFilter, exports::ExportFilter, models::ModelFilter};
 use ts_rs::TS;
 
-use crate::{ById, Ctx, found, reports, training::folder};
+use crate::{
+    ById, Ctx, found, reports,
+    training::{base_model, folder},
+};
 
 /// Arguments of `model_list`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, TS)]
@@ -34,6 +38,8 @@ pub struct ModelPage {
     pub model: Model,
     /// Its evaluations, newest first.
     pub evaluations: Vec<Evaluation>,
+    /// Its exports with their certificates, newest first.
+    pub exports: Vec<Export>,
     /// Its card, in Markdown.
     pub card: String,
     /// Its files with sizes and hashes, relative to the run folder.
@@ -54,6 +60,8 @@ pub(crate) async fn get(ctx: &Ctx, args: ById) -> Result<ModelPage, ApiError> {
     let model = found::model(ctx.db(), &id).await?;
     let filter = EvaluationFilter { model_id: Some(id), ..EvaluationFilter::default() };
     let evaluations = tb_db::evaluations::list(ctx.db(), &filter, &Page::first(100)).await?;
+    let exports = ExportFilter { model_id: Some(model.id.clone()) };
+    let exports = tb_db::exports::list(ctx.db(), &exports, &Page::first(100)).await?;
     let job = match &model.training_job_id {
         Some(id) => tb_db::jobs::get(ctx.db(), id).await?,
         None => None,
@@ -63,7 +71,7 @@ pub(crate) async fn get(ctx: &Ctx, args: ById) -> Result<ModelPage, ApiError> {
         None => None,
     };
     let card = reports::card(&model, job.as_ref(), dataset.as_ref(), &evaluations);
-    Ok(ModelPage { evaluations, card, files: model.files.clone(), job, dataset, model })
+    Ok(ModelPage { evaluations, exports, card, files: model.files.clone(), job, dataset, model })
 }
 
 pub(crate) async fn stage(ctx: &Ctx, args: ById) -> Result<Model, ApiError> {
@@ -89,7 +97,7 @@ pub(crate) async fn source(
         (Some(id), None, None) => {
             let model = found::model(ctx.db(), id).await?;
             let source = ModelSource {
-                base: folder(Path::new(&model.base_model), "config.json")?,
+                base: base_model(Path::new(&model.base_model))?,
                 adapter: Some(folder(Path::new(&model.path), "adapter_config.json")?),
             };
             Ok((source, format!("{} v{}", model.name, model.version)))
@@ -98,7 +106,7 @@ pub(crate) async fn source(
             let adapter = adapter.map(|a| folder(a, "adapter_config.json")).transpose()?;
             let shown = adapter.as_deref().unwrap_or(base);
             let name = shown.file_name().map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned());
-            Ok((ModelSource { base: folder(base, "config.json")?, adapter }, name))
+            Ok((ModelSource { base: base_model(base)?, adapter }, name))
         }
         (Some(_), _, _) | (None, None, _) => Err(ApiError::new(
             ErrorCode::InvalidArgument,

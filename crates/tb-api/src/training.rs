@@ -12,6 +12,7 @@ use tb_core::{
     recipe::{BadHyperparameter, Hyperparameters, Method},
     run_folder::{DataSource, ModelSource, Task, TrainTask},
 };
+use tb_data::gguf;
 use tb_jobs::NewJob;
 use ts_rs::TS;
 
@@ -84,7 +85,7 @@ pub(crate) async fn resolve(ctx: &Ctx, args: &StartJob) -> Result<Resolved, ApiE
         }
         None => (args.base_model.clone().ok_or_else(|| missing("base model", "--model DIR"))?, args.adapter.clone()),
     };
-    let model = ModelSource { base: folder(&base, "config.json")?, adapter: None };
+    let model = ModelSource { base: base_model(&base)?, adapter: None };
     let model = match adapter {
         Some(path) => ModelSource { adapter: Some(folder(&path, "adapter_config.json")?), ..model },
         None => model,
@@ -175,6 +176,18 @@ pub(crate) fn folder(path: &Path, marker: &str) -> Result<PathBuf, ApiError> {
     let why = if absolute.is_dir() { format!("has no {marker}") } else { "is no folder".to_owned() };
     Err(ApiError::new(ErrorCode::InvalidArgument, format!("Nothing was started: {} {why}.", path.display()))
         .hint("Name the folder of a model in the Hugging Face layout."))
+}
+
+/// A base model, the folder of one or a GGUF file, as an absolute path.
+///
+/// # Errors
+/// Neither.
+pub(crate) fn base_model(path: &Path) -> Result<PathBuf, ApiError> {
+    if gguf::is_gguf(path) {
+        return Ok(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+    }
+    folder(path, "config.json")
+        .map_err(|e| e.hint("Name the folder of a model in the Hugging Face layout, or a GGUF file."))
 }
 
 /// A file that exists, as an absolute path.

@@ -238,18 +238,27 @@ pub struct Evaluate {
 /// Options of `export`.
 #[derive(Debug, clap::Args)]
 pub struct Export {
-    /// Folder of the base model
-    #[arg(long, value_name = "DIR")]
+    /// Folder of the base model, or a GGUF file
+    #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
-    /// Adapter to export
+    /// Adapter to export; without one the base itself takes the other form
     #[arg(long, value_name = "DIR")]
-    pub adapter: PathBuf,
+    pub adapter: Option<PathBuf>,
     /// The form
     #[arg(long, value_enum)]
     pub format: Format,
     /// Folder to write
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// Rows on which the written model is compared with the original; built-in texts if none
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
+    /// Largest weight file of a merged model, in MB
+    #[arg(long, value_name = "MB")]
+    pub max_shard_mb: Option<u64>,
+    /// What the model is called inside a GGUF file
+    #[arg(long)]
+    pub name: Option<String>,
 }
 
 /// Options of `serve`.
@@ -282,6 +291,15 @@ pub enum Format {
     Peft,
     /// The base with the adapter merged in
     Merged,
+    /// The merged model as one GGUF file for llama.cpp, in f16
+    #[value(name = "gguf-f16")]
+    GgufF16,
+    /// The same in blocks of 8 bits
+    #[value(name = "gguf-q8_0")]
+    GgufQ8_0,
+    /// The same in llama.cpp's mixture of 4 and 6 bits
+    #[value(name = "gguf-q4_k_m")]
+    GgufQ4KM,
 }
 
 impl From<Format> for ExportFormat {
@@ -289,6 +307,9 @@ impl From<Format> for ExportFormat {
         match format {
             Format::Peft => Self::Peft,
             Format::Merged => Self::Merged,
+            Format::GgufF16 => Self::GgufF16,
+            Format::GgufQ8_0 => Self::GgufQ8_0,
+            Format::GgufQ4KM => Self::GgufQ4KM,
         }
     }
 }
@@ -319,6 +340,7 @@ mod tests {
             "tonebridge generate --model m --prompt hi --chat --max-new-tokens 5 --temperature 0.5 --seed 3 --json",
             "tonebridge evaluate --model m --data d --metrics chrf,bleu --json",
             "tonebridge export --model m --adapter a --format merged --out o",
+            "tonebridge export --model m.gguf --format gguf-q4_k_m --out o --data d --max-shard-mb 100 --name n",
             "tonebridge data import f.csv --name x",
             "tonebridge serve",
             "tonebridge serve --host 127.0.0.1 --port 4310 --allow-host a.example --allow-host b.example",

@@ -91,6 +91,8 @@ ids! {
     DeploymentId = "dpl", "deployment";
     /// An evaluation of one model on one dataset.
     EvalId = "evl", "evaluation";
+    /// An export of a model version.
+    ExportId = "exp", "export";
     /// An answer that a deployed model gave.
     AnswerId = "ans", "answer";
 }

@@ -80,7 +80,7 @@ pub enum Task {
 /// A base model, and an adapter on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct ModelSource {
-    /// Folder with config.json, safetensors and tokenizer.json.
+    /// Folder with config.json, safetensors and tokenizer.json, or a GGUF file.
     #[ts(type = "string")]
     pub base: PathBuf,
     /// Folder with adapter_config.json and adapter_model.safetensors.
@@ -220,6 +220,16 @@ pub struct ExportTask {
     /// Folder to write.
     #[ts(type = "string")]
     pub out: PathBuf,
+    /// Rows on which the written model is compared with the original; none takes texts of this program.
+    #[serde(default)]
+    pub sample: Option<DataSource>,
+    /// Largest weight file of a merged model, in bytes; more go into several files.
+    #[serde(default)]
+    #[ts(type = "number | null")]
+    pub shard_bytes: Option<u64>,
+    /// What the model is called inside a GGUF file; none takes the base's name.
+    #[serde(default)]
+    pub name: Option<String>,
 }
 
 text_enum! {
@@ -229,6 +239,12 @@ text_enum! {
         Peft = "peft",
         /// The base with the adapter merged in, as safetensors.
         Merged = "merged",
+        /// The same as one GGUF file for llama.cpp, in f16.
+        GgufF16 = "gguf_f16",
+        /// The same in blocks of 8 bits.
+        GgufQ8_0 = "gguf_q8_0",
+        /// The same in llama.cpp's mixture of 4 and 6 bits.
+        GgufQ4KM = "gguf_q4_k_m",
     }
 }
 

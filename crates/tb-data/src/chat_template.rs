@@ -21,8 +21,13 @@ use crate::{
     guard::no_panic,
 };
 
-/// Instructions that one rendering may take.
-const FUEL: u64 = 2_000_000;
+/// What one rendering may cost: a step, or 64 bytes of anything that it makes or looks through. It thus bounds time and memory (24 MB of text).
+const FUEL: u64 = 380_000;
+/// What a rendering may cost on the caller's stack; nearly every conversation costs less. A template can nest a value as deep as it has
+/// fuel, and even letting go of such a value takes stack: what needs more is done again on a stack with room for it.
+const LIGHT_FUEL: u64 = 4_000;
+/// Room for the deepest value that [`FUEL`] pays for. Only what is used of it takes memory.
+const DEEP_STACK_BYTES: usize = 256 << 20;
 /// Size of a rendered conversation.
 const MAX_OUTPUT_BYTES: usize = 16 << 20;
 /// Size of a template.
@@ -35,8 +40,8 @@ const NAME: &str = "chat_template";
 
 /// A compiled chat template.
 pub struct ChatTemplate {
-    env: Environment<'static>,
-    source: String,
+    light: Environment<'static>,
+    full: Environment<'static>,
     origin: String,
     special_tokens: Map<String, Value>,
     marks: Marks,
@@ -94,30 +99,28 @@ impl ChatTemplate {
         if source.len() > MAX_TEMPLATE_BYTES {
             return Err(bad(format!("it is longer than {MAX_TEMPLATE_BYTES} bytes")));
         }
-        let written = source.to_owned();
         let (source, marks) = generation_to_filter(source);
         let mut env = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         env.set_syntax(syntax.map_err(|e| bad(e.to_string()))?);
-        env.set_fuel(Some(FUEL));
+        env.set_fuel(Some(LIGHT_FUEL));
         env.set_recursion_limit(MAX_RECURSION);
         env.set_undefined_behavior(UndefinedBehavior::Lenient);
         env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        env.set_unknown_method_callback(python::method);
         env.set_formatter(python::format);
         env.add_filter("tojson", python::tojson);
         env.add_filter("generation", |text: String| format!("{START}{text}{END}"));
         env.add_function("raise_exception", |message: String| -> std::result::Result<Jinja, minijinja::Error> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, format!("the template refuses: {message}")))
         });
-        no_panic(|| env.add_template_owned(NAME, source)).map_err(bad)?.map_err(|e| bad(words(&e)))?;
-        Ok(Self { env, source: written, origin: origin.to_owned(), special_tokens, marks })
-    }
-
-    /// The template as it was written.
-    #[must_use]
-    pub fn source(&self) -> &str {
-        &self.source
+        let compiled = on_deep_stack(|| {
+            no_panic(|| env.add_template_owned(NAME, source).map_err(|e| words(&e))).and_then(|compiled| compiled)
+        });
+        compiled.map_err(bad)?;
+        let mut full = env.clone();
+        full.set_fuel(Some(FUEL));
+        Ok(Self { light: env, full, origin: origin.to_owned(), special_tokens, marks })
     }
 
     /// Whether it marks what the assistant says.
@@ -131,7 +134,30 @@ impl ChatTemplate {
     /// # Errors
     /// [`Error::Template`]: what the template refuses, a fault in it, or a limit that it breaks.
     pub fn render(&self, messages: &[Message], ending: Ending, around: Surroundings<'_>) -> Result<Rendered> {
-        let bad = |reason: String| Error::Template { origin: self.origin.clone(), reason };
+        match self.render_with(&self.light, messages, ending, around) {
+            Err(Stopped::OutOfFuel) => {}
+            Err(Stopped::Refused(reason)) => return Err(self.bad(reason)),
+            Ok(rendered) => return Ok(rendered),
+        }
+        match on_deep_stack(|| self.render_with(&self.full, messages, ending, around)) {
+            Ok(rendered) => Ok(rendered),
+            Err(Stopped::OutOfFuel) => Err(self.bad("it takes too many steps or too much memory".into())),
+            Err(Stopped::Refused(reason)) => Err(self.bad(reason)),
+        }
+    }
+
+    fn bad(&self, reason: String) -> Error {
+        Error::Template { origin: self.origin.clone(), reason }
+    }
+
+    fn render_with(
+        &self,
+        env: &Environment<'_>,
+        messages: &[Message],
+        ending: Ending,
+        around: Surroundings<'_>,
+    ) -> std::result::Result<Rendered, Stopped> {
+        let bad = Stopped::Refused;
         let mut context = self.special_tokens.clone();
         let mut said = Vec::with_capacity(messages.len());
         for message in messages {
@@ -147,17 +173,38 @@ impl ChatTemplate {
             let clock = move |format: String| clock::strftime(&format, now_ms);
             pairs.push(("strftime_now".into(), Jinja::from_function(clock)));
         }
-        let template = self.env.get_template(NAME).map_err(|e| bad(words(&e)))?;
+        let template = env.get_template(NAME).map_err(|e| bad(words(&e)))?;
         let mut out = Limited { bytes: Vec::new() };
-        let result =
-            no_panic(|| template.render_captured_to(Jinja::from_pairs(pairs), &mut out).map(drop)).map_err(bad)?;
+        // The error is put into words at once: it may hold values.
+        let result = no_panic(|| {
+            template.render_captured_to(Jinja::from_pairs(pairs), &mut out).map(drop).map_err(|e| match e.kind() {
+                ErrorKind::OutOfFuel => Stopped::OutOfFuel,
+                _ => Stopped::Refused(words(&e)),
+            })
+        })
+        .map_err(bad)?;
         if out.bytes.len() > MAX_OUTPUT_BYTES {
             return Err(bad(format!("it writes more than {MAX_OUTPUT_BYTES} bytes")));
         }
-        result.map_err(|e| bad(words(&e)))?;
+        result?;
         let text = String::from_utf8(out.bytes).map_err(|e| bad(e.to_string()))?;
         unmark(&text).ok_or_else(|| bad("its {% generation %} blocks do not nest".into()))
     }
+}
+
+/// Why a rendering has no result.
+enum Stopped {
+    OutOfFuel,
+    Refused(String),
+}
+
+/// Runs `f` on a stack of [`DEEP_STACK_BYTES`], or says that there is none.
+fn on_deep_stack<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let deep = std::thread::Builder::new().name(NAME.into()).stack_size(DEEP_STACK_BYTES);
+        let running = deep.spawn_scoped(scope, f).expect("the system gives a thread: without one nothing here runs");
+        running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Refuses to grow beyond the limit.
@@ -179,13 +226,28 @@ impl io::Write for Limited {
 
 /// Writes `{% generation %}` blocks as filter blocks.
 fn generation_to_filter(source: &str) -> (String, Marks) {
-    let tag = regex::Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").expect("the expression is a valid one");
+    let tag = generation_tag();
     let marks = if tag.is_match(source) { Marks::Generation } else { Marks::None };
     let written = tag.replace_all(source, |found: &regex::Captures<'_>| {
         let word = if found.get(2).is_some() { "endfilter" } else { "filter generation" };
         format!("{{%{} {word} {}%}}", &found[1], &found[3])
     });
     (written.into_owned(), marks)
+}
+
+/// The same template without `{% generation %}` blocks, which other programs do not know: blocks that are always taken in their
+/// place, so that the whitespace around them is treated alike.
+#[must_use]
+pub fn without_generation_tags(source: &str) -> String {
+    let written = generation_tag().replace_all(source, |found: &regex::Captures<'_>| {
+        let word = if found.get(2).is_some() { "endif" } else { "if true" };
+        format!("{{%{} {word} {}%}}", &found[1], &found[3])
+    });
+    written.into_owned()
+}
+
+fn generation_tag() -> regex::Regex {
+    regex::Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").expect("the expression is a valid one")
 }
 
 /// Takes the marks out and gives the spans they enclosed.

@@ -5,10 +5,13 @@ pub mod dedup;
 pub mod error;
 pub mod files;
 pub mod frozen;
+pub mod gguf;
 mod guard;
 #[cfg(feature = "hub")]
 pub mod hub;
 pub mod import;
+#[cfg(test)]
+mod memory_meter;
 pub mod model_folder;
 pub mod sample;
 pub mod split;

@@ -1,4 +1,5 @@
-//! What a model folder says of itself without its weights being read: configuration, the tensors that its files list, and its licence.
+//! What a model folder, or a GGUF file, says of itself without its weights being read: configuration, the tensors that its files list, and
+//! its licence.
 
 use std::{
     collections::BTreeMap,
@@ -9,9 +10,12 @@ use std::{
 
 use serde::Deserialize;
 use serde_json::Value;
-use tb_core::decoder_config::DecoderConfig;
+use tb_core::{decoder_config::DecoderConfig, gguf::config as gguf_config};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    gguf,
+};
 
 /// Weights in one file.
 const SINGLE: &str = "model.safetensors";
@@ -29,7 +33,7 @@ pub struct StoredWeights {
     pub size_bytes: u64,
     /// Scalars in them.
     pub parameters: u64,
-    /// The number type of most scalars, as safetensors names it (`F16`, `BF16`, `F32` …).
+    /// The number type of most scalars, as the files name it (`F16`, `BF16`, `F32` …; of GGUF also `Q4_K` …).
     pub dtype: String,
     /// Shape of each tensor.
     pub shapes: BTreeMap<String, Vec<usize>>,
@@ -41,23 +45,39 @@ struct Tensor {
     shape: Vec<usize>,
 }
 
-/// Reads `config.json`.
+/// Reads `config.json`, or the metadata of a GGUF file.
 ///
 /// # Errors
 /// [`Error::Io`], or [`Error::BadFile`] with the field that this program would compute differently.
 pub fn read_config(dir: &Path) -> Result<DecoderConfig> {
+    if gguf::is_gguf(dir) {
+        return gguf::read_config(dir);
+    }
     let path = dir.join("config.json");
     DecoderConfig::from_json(&read_json(&path)?).map_err(|e| Error::bad_file(path, e.to_string()))
 }
 
-/// Reads the headers of the weight files.
+/// Reads the headers of the weight files, or of a GGUF file; its tensors under their Hugging Face names.
 ///
 /// # Errors
 /// [`Error::Io`], or [`Error::BadFile`] if there is no weight file or a header is damaged.
 pub fn stored_weights(dir: &Path) -> Result<StoredWeights> {
     let mut stored = StoredWeights::default();
     let mut by_dtype: BTreeMap<String, u64> = BTreeMap::new();
-    for path in weight_files(dir)? {
+    if gguf::is_gguf(dir) {
+        let (header, _) = gguf::read_header(dir)?;
+        let arch = gguf_config::arch(&header).map_err(|e| Error::bad_file(dir, e.to_string()))?;
+        stored.size_bytes = header.file_bytes;
+        for (name, info) in &header.tensors {
+            let Some(name) = arch.hf_name(name) else { continue };
+            let scalars: u64 = info.shape.iter().map(|n| *n as u64).product();
+            stored.parameters += scalars;
+            *by_dtype.entry(info.kind.name().to_owned()).or_default() += scalars;
+            stored.shapes.insert(name, info.shape.clone());
+        }
+    }
+    let files = if gguf::is_gguf(dir) { Vec::new() } else { weight_files(dir)? };
+    for path in files {
         let (size_bytes, tensors) = header(&path)?;
         stored.size_bytes += size_bytes;
         for (name, tensor) in tensors {
@@ -80,7 +100,7 @@ pub fn check_weights(dir: &Path, config: &DecoderConfig, stored: &StoredWeights)
         match stored.shapes.get(&name) {
             Some(found) if *found == shape => {}
             Some(found) => {
-                let reason = format!("tensor `{name}` has shape {found:?}, but config.json asks for {shape:?}");
+                let reason = format!("tensor `{name}` has shape {found:?}, but its configuration asks for {shape:?}");
                 return Err(Error::bad_file(dir, reason));
             }
             None => return Err(Error::bad_file(dir, format!("tensor `{name}` is missing from its weight files"))),
@@ -98,9 +118,12 @@ pub fn adapter_parameters(dir: &Path) -> Result<u64> {
     Ok(tensors.values().map(|t| t.shape.iter().map(|n| *n as u64).product::<u64>()).sum())
 }
 
-/// The licence that the folder's README names in its front matter, if it does.
+/// The licence that the folder's README names in its front matter, or a GGUF file in its metadata, if it does.
 #[must_use]
 pub fn licence(dir: &Path) -> Option<String> {
+    if gguf::is_gguf(dir) {
+        return gguf::read_header(dir).ok()?.0.text("general.license").ok()?.map(str::to_owned);
+    }
     let text = read_text(&dir.join("README.md")).ok()?;
     let front = text.strip_prefix("---")?.split("\n---").next()?;
     let line = front.lines().find_map(|line| line.strip_prefix("license:"))?;

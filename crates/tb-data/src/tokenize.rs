@@ -166,4 +166,6 @@ fn last_answer(messages: &[Message]) -> Option<String> {
 }
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ pub mod deployments;
 mod error;
 pub mod evaluations;
 pub mod events;
+pub mod exports;
 pub mod feedback;
 pub mod ingest;
 pub mod jobs;

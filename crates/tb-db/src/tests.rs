@@ -12,12 +12,13 @@ use tb_core::{
     deploy::{DeployStatus, Deployment},
     eval::{EvalReport, Evaluation, GroupReport, MetricValue},
     experiment::{AbTest, AbTestStatus},
+    export::{Export, ExportCertificate, ExportLimits, ExportSamples, TokenizerCertificate, TokenizerFit},
     feedback::{Feedback, FeedbackType, Rating},
-    ids::{AbTestId, DatasetId, DeploymentId, EvalId, FeedbackId, JobId, ModelId, UserId},
+    ids::{AbTestId, DatasetId, DeploymentId, EvalId, ExportId, FeedbackId, JobId, ModelId, UserId},
     job::{Job, JobKind, JobStatus},
     model::{Lineage, Model, ModelStatus},
     recipe::Hyperparameters,
-    run_folder::{FileHash, StepPoint},
+    run_folder::{ExportFormat, FileHash, StepPoint},
     user::{Role, User},
 };
 use uuid::Uuid;
@@ -140,6 +141,37 @@ fn model(n: u32) -> Model {
         files: vec![FileHash { path: "adapter_model.safetensors".into(), size_bytes: 12, sha256: "f".into() }],
         revision: 0,
         deployed_at_ms: None,
+        created_at_ms: 1_000 + i64::from(n),
+    }
+}
+
+fn export(n: u32) -> Export {
+    let limits = ExportLimits::of(ExportFormat::GgufQ8_0, false);
+    Export {
+        id: ExportId::from_uuid(uuid(n.into())),
+        model_id: ModelId::from_uuid(uuid(u128::from(n % 2) + 1)),
+        path: "/exports/polite-v1-gguf_q8_0".into(),
+        certificate: ExportCertificate {
+            format: ExportFormat::GgufQ8_0,
+            base: "/models/base".into(),
+            adapter: Some("/runs/job/adapter".into()),
+            samples: ExportSamples::Rows,
+            rows: 64,
+            positions: 1234,
+            max_logit_difference: 0.123_456_789,
+            mean_kl_nats: 1.5e-3,
+            top1_agreement: 0.991,
+            limits,
+            passed: true,
+            verdict: "within".into(),
+            tokenizer: Some(TokenizerCertificate {
+                pre: "gpt-2".into(),
+                fit: TokenizerFit::Tried,
+                texts: 65,
+                differing: 0,
+            }),
+            files: vec![FileHash { path: "model-q8_0.gguf".into(), size_bytes: 1 << 40, sha256: "f".into() }],
+        },
         created_at_ms: 1_000 + i64::from(n),
     }
 }

@@ -52,6 +52,46 @@ pub(crate) fn write_tensors_as(
     })
 }
 
+/// Largest weight file of a merged model, unless another size is asked for.
+pub const DEFAULT_SHARD_BYTES: u64 = 5_000_000_000;
+/// Weight files of a model, by transformers' names.
+pub(crate) const SINGLE: &str = "model.safetensors";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
+
+/// Writes a model's weights into `dir`: `model.safetensors`, or, where they are more than `shard_bytes`, several files that are filled in
+/// the order of `tensors`, and their index.
+pub(crate) fn write_model(
+    dir: &Path,
+    tensors: &[(&str, &Tensor, DType)],
+    metadata: &BTreeMap<String, String>,
+    shard_bytes: u64,
+) -> Result<()> {
+    let size = |t: &(&str, &Tensor, DType)| (t.1.elem_count() * t.2.size_in_bytes()) as u64;
+    let total: u64 = tensors.iter().map(size).sum();
+    if total <= shard_bytes {
+        return write_tensors_as(&dir.join(SINGLE), tensors, metadata);
+    }
+    let mut shards: Vec<&[(&str, &Tensor, DType)]> = Vec::new();
+    let (mut start, mut filled) = (0, 0);
+    for (at, tensor) in tensors.iter().enumerate() {
+        if at > start && filled + size(tensor) > shard_bytes {
+            shards.push(&tensors[start..at]);
+            (start, filled) = (at, 0);
+        }
+        filled += size(tensor);
+    }
+    shards.push(&tensors[start..]);
+    let mut map = BTreeMap::new();
+    for (number, shard) in shards.iter().enumerate() {
+        let name = format!("model-{:05}-of-{:05}.safetensors", number + 1, shards.len());
+        write_tensors_as(&dir.join(&name), shard, metadata)?;
+        map.extend(shard.iter().map(|(tensor, ..)| ((*tensor).to_owned(), name.clone())));
+    }
+    let parameters: u64 = tensors.iter().map(|(_, t, _)| t.elem_count() as u64).sum();
+    let index = json!({"metadata": {"total_parameters": parameters, "total_size": total}, "weight_map": map});
+    write_json(&dir.join(INDEX), &index)
+}
+
 /// Reads every tensor of a safetensors file in its own dtype. The error names the file and, where there is one, the tensor.
 pub fn read_tensors(path: &Path, device: &Device) -> Result<HashMap<String, Tensor>> {
     let weights = Weights::open_file(path)?;
@@ -89,7 +129,8 @@ pub(crate) fn read_problem(e: &std::io::Error) -> String {
     }
 }
 
-fn replace_file(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>) -> Result<()> {
+/// Writes a file beside its place, syncs it and renames it over `path`.
+pub(crate) fn replace_file(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>) -> Result<()> {
     let failed = |e: std::io::Error| Error::file(path, format!("cannot be written: {e}"));
     let dir = match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,

@@ -19,7 +19,8 @@ pub use batch::{Batch, IGNORED, Row};
 pub use recompute::Checkpointing;
 pub use tb_core::decoder_config::{Bias, DecoderConfig, Family, HeadKind, RopeScaling};
 
-pub(crate) use linear::Context;
+pub(crate) use linear::{Context, Linear};
+pub(crate) use param::Parameter;
 
 use crate::lora::LoraConfig;
 use crate::ops::cross_entropy;
@@ -62,13 +63,14 @@ pub enum Pass {
 }
 
 impl Decoder {
-    /// Loads a Hugging Face folder with frozen weights in `dtype` (f32 or bf16). Nothing is read before `config.json` is accepted.
+    /// Loads a Hugging Face folder or a GGUF file with frozen weights in `dtype` (f32 or bf16). Nothing is read before the
+    /// configuration is accepted.
     ///
     /// Errors name the file, and the field or tensor in it.
-    pub fn load(dir: &Path, dtype: DType, device: &Device) -> Result<Self> {
-        let config = read_config(dir)?;
+    pub fn load(model: &Path, dtype: DType, device: &Device) -> Result<Self> {
+        let config = read_config(model)?;
         check_dtype(dtype)?;
-        let weights = Weights::open_dir(dir)?;
+        let weights = Weights::open(model)?;
         Self::build(config, Source::Checkpoint(&weights), dtype, device)
     }
 
@@ -199,11 +201,19 @@ impl Decoder {
     }
 }
 
-/// Reads `config.json` in `dir`. The error names the file and the field.
-pub fn read_config(dir: &Path) -> Result<DecoderConfig> {
-    let path = dir.join("config.json");
+/// Reads `config.json` of a model folder, or the metadata of a GGUF file. The error names the file and the field.
+pub fn read_config(model: &Path) -> Result<DecoderConfig> {
+    if is_gguf(model) {
+        return crate::gguf::read_config(model);
+    }
+    let path = model.join("config.json");
     let value = crate::checkpoint::read_json(&path)?;
     DecoderConfig::from_json(&value).map_err(|e| Error::file(path, e))
+}
+
+/// Whether a model is a GGUF file instead of a folder: a file of any name, for what it holds is checked when it is read.
+pub(crate) fn is_gguf(model: &Path) -> bool {
+    model.is_file()
 }
 
 fn check_dtype(dtype: DType) -> Result<()> {

@@ -8,7 +8,7 @@ mod sampler;
 pub use answering::{Answering, Step};
 
 use crate::checkpoint::read_json;
-use crate::decoder::{Batch, Decoder};
+use crate::decoder::{Batch, Decoder, is_gguf, read_config};
 use crate::{Error, Result};
 use cache::RowCache;
 use candle_core::Tensor;
@@ -40,11 +40,16 @@ impl Default for GenerationConfig {
 }
 
 impl GenerationConfig {
-    /// The default with the end tokens of `generation_config.json` in `dir`; if that file or its field is absent, of `config.json`.
-    pub fn read(dir: &Path) -> Result<Self> {
-        let generation = dir.join("generation_config.json");
-        let files = [generation.is_file().then_some(generation), Some(dir.join("config.json"))];
+    /// The default with the end tokens of a model: those of `generation_config.json` in its folder; if that file or its field is
+    /// absent, of `config.json`; of a GGUF file, those of its metadata.
+    pub fn read(model: &Path) -> Result<Self> {
         let mut config = Self::default();
+        if is_gguf(model) {
+            config.eos_token_ids = read_config(model)?.eos_token_ids;
+            return Ok(config);
+        }
+        let generation = model.join("generation_config.json");
+        let files = [generation.is_file().then_some(generation), Some(model.join("config.json"))];
         for path in files.into_iter().flatten() {
             let value = read_json(&path)?;
             config.eos_token_ids = token_ids(value.get("eos_token_id"))

@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod decoder;
 pub mod error;
 pub mod generate;
+mod gguf;
 pub mod lora;
 pub mod ops;
 pub mod optim;
@@ -15,9 +16,11 @@ pub mod random;
 pub mod threads;
 mod weights;
 
+pub use checkpoint::DEFAULT_SHARD_BYTES;
 pub use decoder::{
     AdapterSwitch, AdapterUse, Batch, Checkpointing, Decoder, DecoderConfig, ParameterCounts, Pass, Row,
 };
 pub use error::{Error, Result};
 pub use generate::{Finish, Flow, Generated, GenerationConfig, generate};
+pub use gguf::GgufFormat;
 pub use lora::{LoraConfig, LoraInit, ScalingRule, TargetModules};

@@ -1,6 +1,8 @@
-//! Weights of a model folder: single or sharded safetensors, memory-mapped, each tensor copied once and cast on the way. Names and shapes are the decoder's.
+//! Weights of a model: single or sharded safetensors, memory-mapped, each tensor copied once and cast on the way. Names and shapes are
+//! the decoder's. A GGUF file is a source of weights too; what is special in it is in `gguf.rs`.
 
-use crate::checkpoint::{read_json, read_problem};
+use crate::checkpoint::{INDEX, SINGLE, read_json, read_problem};
+use crate::gguf::GgufWeights;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Shape, Tensor};
 use half::{bf16, f16};
@@ -12,14 +14,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
-
 /// The mapped files of one checkpoint; nothing is copied until a tensor is asked for.
 pub(crate) struct Weights {
     files: Vec<MappedFile>,
     /// Name of each tensor to the file that holds it.
     place: BTreeMap<String, usize>,
+    /// In place of the above: a GGUF file.
+    gguf: Option<GgufWeights>,
     /// Where a missing tensor was looked for.
     origin: PathBuf,
 }
@@ -32,6 +33,11 @@ struct MappedFile {
 }
 
 impl Weights {
+    /// Opens a model folder, or a GGUF file.
+    pub(crate) fn open(model: &Path) -> Result<Self> {
+        if crate::decoder::is_gguf(model) { Self::open_gguf(model) } else { Self::open_dir(model) }
+    }
+
     /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` names, in `dir`.
     pub(crate) fn open_dir(dir: &Path) -> Result<Self> {
         let single = dir.join(SINGLE);
@@ -49,7 +55,13 @@ impl Weights {
     pub(crate) fn open_file(path: &Path) -> Result<Self> {
         let file = MappedFile::open(path)?;
         let place = file.metadata.offset_keys().into_iter().map(|name| (name, 0)).collect();
-        Ok(Self { files: vec![file], place, origin: path.to_owned() })
+        Ok(Self { files: vec![file], place, gguf: None, origin: path.to_owned() })
+    }
+
+    /// Opens a GGUF file.
+    pub(crate) fn open_gguf(path: &Path) -> Result<Self> {
+        let gguf = Some(GgufWeights::open(path)?);
+        Ok(Self { files: Vec::new(), place: BTreeMap::new(), gguf, origin: path.to_owned() })
     }
 
     fn open_sharded(dir: &Path, index: &Path) -> Result<Self> {
@@ -90,12 +102,12 @@ impl Weights {
             }
             place.insert(tensor.clone(), at);
         }
-        Ok(Self { files, place, origin: index.to_owned() })
+        Ok(Self { files, place, gguf: None, origin: index.to_owned() })
     }
 
     /// All tensor names, sorted.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.place.keys().map(String::as_str)
+        self.place.keys().map(String::as_str).chain(self.gguf.iter().flat_map(GgufWeights::names))
     }
 
     /// Where the tensors came from, for messages.
@@ -106,6 +118,9 @@ impl Weights {
     /// The tensor `name`, checked against `shape` and cast to `dtype` (f32 or bf16) while it is copied.
     pub(crate) fn tensor(&self, name: &str, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
         let shape = shape.into();
+        if let Some(gguf) = &self.gguf {
+            return gguf.tensor(name, shape, dtype, device);
+        }
         let (file, info) = self.find(name)?;
         if info.shape != shape.dims() {
             return Err(Error::file(
@@ -157,7 +172,7 @@ impl Weights {
         Ok(tensor?)
     }
 
-    /// The tensor `name` in the dtype and shape of the file.
+    /// The tensor `name` in the dtype and shape of its safetensors file.
     pub(crate) fn tensor_as_stored(&self, name: &str, device: &Device) -> Result<Tensor> {
         let (file, info) = self.find(name)?;
         let (values, shape) = (file.bytes(info), info.shape.as_slice());
@@ -177,6 +192,9 @@ impl Weights {
 
     /// The shape of `name` as stored, if it exists.
     pub(crate) fn shape_of(&self, name: &str) -> Option<&[usize]> {
+        if let Some(gguf) = &self.gguf {
+            return gguf.shape_of(name);
+        }
         let file = &self.files[*self.place.get(name)?];
         file.metadata.info(name).map(|i| i.shape.as_slice())
     }

@@ -5,15 +5,19 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tb_core::run_folder::TrainTask;
 use tb_data::files::{model_sha256, sha256_bytes, sha256_file};
+use tb_data::gguf::is_gguf;
 
 use crate::device;
 use crate::error::Result;
 
-/// SHA-256 over the base model: its weight files, or of a folder without weights its configuration and tokenizer.
+/// SHA-256 over the base model: its weight files or GGUF file, or of a folder without weights its configuration and tokenizer.
 ///
 /// # Errors
 /// A file that cannot be read.
 pub fn base_sha256(base: &Path) -> Result<String> {
+    if is_gguf(base) {
+        return Ok(model_sha256(base)?);
+    }
     let has_weights = std::fs::read_dir(base)?
         .filter_map(std::result::Result::ok)
         .any(|entry| entry.path().extension().is_some_and(|e| e == "safetensors"));

@@ -13,7 +13,7 @@ use tb_core::{
 };
 use tb_data::{
     files::{atomic_write, sha256_bytes, sha256_file},
-    import,
+    gguf, import,
     tokenize::{RenderOptions, TextTokenizer, render_row_with},
 };
 
@@ -113,6 +113,11 @@ impl Question<'_> {
             serde_json::to_string(&self.mapping).unwrap_or_default(),
             self.loss_on.to_string(),
         ];
+        if gguf::is_gguf(self.model) {
+            // Too large to be hashed each time: as for the rows, size and time stand for it.
+            let meta = std::fs::metadata(self.model).map_err(|e| unreadable(self.model, &e))?;
+            parts.push(format!("{} {:?}", meta.len(), meta.modified().ok()));
+        }
         for name in [
             "tokenizer.json",
             "tokenizer_config.json",

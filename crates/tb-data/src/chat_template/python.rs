@@ -1,10 +1,35 @@
 //! Values written as Python writes them: `json.dumps`, `repr`, `str`. No template logic here.
 
+use std::io;
+
 use minijinja::{
     Error, ErrorKind, Output, State,
     value::{Kwargs, Value as Jinja, ValueKind},
 };
 use serde_json::Value;
+
+/// Python's methods of strings, lists and maps. `str.format` makes what it is asked for before it is paid for, so a width or precision of
+/// more than four digits, or one that comes from a value, is refused.
+pub(super) fn method(state: &mut State<'_, '_>, value: &Jinja, name: &str, args: &[Jinja]) -> Result<Jinja, Error> {
+    if let ("format", Some(text)) = (name, value.as_str()) {
+        let (mut digits, mut inside, mut bytes) = (0, false, text.bytes().peekable());
+        while let Some(byte) = bytes.next() {
+            digits = if byte.is_ascii_digit() { digits + 1 } else { 0 };
+            let doubled = bytes.peek() == Some(&byte);
+            match byte {
+                b'{' if !inside && doubled => drop(bytes.next()),
+                b'{' if !inside => inside = true,
+                b'}' => inside = false,
+                b'{' => digits = usize::MAX / 2,
+                _ => {}
+            }
+            if inside && digits > 4 {
+                return Err(Error::new(ErrorKind::InvalidOperation, "a width of str.format is too large"));
+            }
+        }
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)
+}
 
 /// Writes a value into the output as `str()` would.
 pub(super) fn format(out: &mut Output<'_>, _state: &mut State<'_, '_>, value: &Jinja) -> Result<(), Error> {
@@ -30,6 +55,10 @@ pub(super) fn tojson(value: &Jinja, options: Kwargs) -> Result<String, Error> {
     let sort_keys: Option<bool> = options.get("sort_keys")?;
     let ensure_ascii: Option<bool> = options.get("ensure_ascii")?;
     options.assert_all_used()?;
+    if indent.is_some_and(|n| n > MAX_INDENT) || separators.iter().flatten().any(|s| s.len() > MAX_INDENT) {
+        let what = format!("an indent or separator of tojson is longer than {MAX_INDENT}");
+        return Err(Error::new(ErrorKind::InvalidOperation, what));
+    }
     let mut json = to_json(value)?;
     if sort_keys == Some(true) {
         json.sort_all_objects();
@@ -45,7 +74,54 @@ pub(super) fn tojson(value: &Jinja, options: Kwargs) -> Result<String, Error> {
     Ok(out)
 }
 
+/// Longest indent or separator of JSON.
+const MAX_INDENT: usize = 64;
+/// Largest value that is written as JSON or in Python's way. A list that holds another twice, many times over, is small until then.
+const MAX_VALUE_BYTES: usize = 2 << 20;
+
+/// Deepest such value. JSON that is read in has no more either.
+const MAX_DEPTH: usize = 128;
+
+/// Counts JSON that it is given and keeps nothing of it.
+#[derive(Default)]
+struct Measure {
+    bytes: usize,
+    depth: usize,
+    quoted: bool,
+    escaped: bool,
+}
+
+impl io::Write for Measure {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes += bytes.len();
+        for byte in bytes {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' => self.escaped = self.quoted,
+                b'"' => self.quoted = !self.quoted,
+                b'[' | b'{' if !self.quoted => self.depth += 1,
+                b']' | b'}' if !self.quoted => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        let fits = self.bytes <= MAX_VALUE_BYTES && self.depth <= MAX_DEPTH;
+        if fits { Ok(bytes.len()) } else { Err(io::Error::other("too large")) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 fn to_json(value: &Jinja) -> Result<Value, Error> {
+    serde_json::to_writer(Measure::default(), value).map_err(|e| {
+        let what = if e.is_io() {
+            format!("a value is larger than {MAX_VALUE_BYTES} bytes, or deeper than {MAX_DEPTH}")
+        } else {
+            e.to_string()
+        };
+        Error::new(ErrorKind::BadSerialization, what)
+    })?;
     serde_json::to_value(value).map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))
 }
 

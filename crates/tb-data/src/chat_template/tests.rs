@@ -1,6 +1,9 @@
 //! Limits for hostile templates, marks, and refusals. Agreement with transformers is tested in tokenize, against golden files.
 
+use std::time::Instant;
+
 use super::*;
+use crate::memory_meter::most_bytes;
 
 fn message(role: &str, content: &str) -> Message {
     Message { role: role.into(), content: content.into(), more: Map::new() }
@@ -29,22 +32,103 @@ fn a_refusal_of_the_template_is_told() {
     assert!(error.contains("line 2"), "{error}");
 }
 
+/// Ends with an error, within a second and in little memory.
+fn ends(source: &str) -> String {
+    let started = Instant::now();
+    let messages = [message("user", "hi <b>"), message("assistant", "やあ")];
+    // On one thread, so that all of it is counted.
+    let (out, most) = on_deep_stack(|| {
+        most_bytes(|| {
+            let template = ChatTemplate::new(source, "t", Map::new())?;
+            let around = Surroundings::default();
+            match template.render_with(&template.full, &messages, Ending::Closed, around) {
+                Ok(rendered) => Ok(rendered.text.len()),
+                Err(Stopped::OutOfFuel) => Err(template.bad("out of fuel".into())),
+                Err(Stopped::Refused(reason)) => Err(template.bad(reason)),
+            }
+        })
+    });
+    assert!(render(source).is_err(), "{}", &source[..source.len().min(120)]);
+    let (seconds, shown) = (started.elapsed().as_secs_f64(), &source[..source.len().min(120)]);
+    assert!(most <= 64 << 20, "{shown}: {most} bytes");
+    // Far more than it takes alone (under a second): tests run side by side, on few cores, without optimisation.
+    assert!(seconds < 30.0, "{shown}: {seconds} s");
+    match out {
+        Err(error @ Error::Template { .. }) => error.to_string(),
+        other => panic!("{shown}: {other:?}"),
+    }
+}
+
 #[test]
 fn hostile_templates_end_with_an_error() {
+    let doubling = "{% set ns = namespace(s='0123456789abcdef') %}{% for i in range(40) %}{% set ns.s = ns.s OP ns.s %}{% endfor %}";
+    let captured = "{% set ns = namespace(s='0123456789abcdef') %}{% for i in range(40) %}{% set x %}{{ ns.s }}{{ ns.s }}{% endset %}\
+                    {% set ns.s = x %}{% endfor %}";
     for source in [
         "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
         "{% for a in range(1000000000) %}{% endfor %}",
+        "{{ range(10**9)|list|length }}",
         "{{ 'a' * 10000000000 }}",
+        "{{ 'a' * 10**10 }}",
+        "{{ [0] * 10**10 }}",
+        "{{ 10**10**10 }}",
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
-        "{% for a in range(90000) %}{{ 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' }}{% endfor %}",
+        "{% macro m(n) %}{{ m(n + 1) }}{{ m(n + 1) }}{% endmacro %}{{ m(0) }}",
+        "{% for a in range(90000) %}{{ 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' * 5 }}{% endfor %}",
+        &doubling.replace("OP", "~"),
+        &doubling.replace("OP", "+"),
+        captured,
+        "{{ ('a' * 100000).replace('a', 'b' * 100000) }}",
+        "{{ ('a' * 100000)|replace('a', 'b' * 100000) }}",
+        "{{ ('ab' * 100000).join(range(90000)|list) }}",
+        "{{ range(90000)|join('ab' * 100000) }}",
+        "{{ '{:>1000000000}'.format('a') }}",
+        "{{ '{:>{}}'.format('a', 1000000000) }}",
+        "{{ '{:.1000000000f}'.format(1.5) }}",
+        "{{ '%1000000000s'|format('a') }}",
+        "{{ 'a'|center(1000000000) }}",
+        "{{ 'a'|indent(1000000000, true) }}",
+        "{{ messages|tojson(indent=1000000000) }}",
+        "{{ messages|tojson(separators=['a' * 1000000, ':']) }}",
+        // 40 lists, each of the one before twice.
+        "{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l }}",
+        "{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l|tojson }}",
+        "{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = ns.l + ns.l %}{% endfor %}",
+        // An attribute walk as against Python's Jinja.
+        "{{ messages.__class__.__mro__[1].__subclasses__() }}",
+        "{{ ''.__class__.__base__.__subclasses__()[1]('x') }}",
+        "{{ self.__init__.__globals__.os.system('x') }}",
         "{{ messages[0].nothing.more }}",
         "{% include 'x' %}",
+        "{% import '/etc/passwd' as x %}",
         "{{ nothing() }}",
     ] {
-        assert!(matches!(render(source), Err(Error::Template { .. })), "{source}");
+        let text = ends(source);
+        assert!(text.contains("template"), "{text}");
     }
-    let long = "a".repeat(MAX_TEMPLATE_BYTES + 1);
-    assert!(render(&long).is_err());
+    assert!(ends(&"a".repeat(10 << 20)).contains("longer than"));
+}
+
+#[test]
+fn a_text_is_formatted_as_in_python() {
+    let source = "{{ '{}-{:>4}-{{{}}}'.format('a', 'b', 12345) }}{{ '123456'.format() }}";
+    assert_eq!(render(source).unwrap().text, "a-   b-{12345}123456");
+}
+
+#[test]
+fn a_value_nested_very_deep_is_let_go_of() {
+    // Neither writing nor dropping it may run out of stack.
+    let source = "{% set ns = namespace(l=[]) %}{% for i in range(20000) %}{% set ns.l = [ns.l] %}{% endfor %}";
+    assert_eq!(render(source).unwrap().text, "");
+    for end in ["{{ ns.l }}", "{{ ns.l|tojson }}", "{{ ns.l|string|length }}", "{{ ns.l == ns.l }}"] {
+        let _ = render(&format!("{source}{end}"));
+    }
+    let deep = format!("{}{}", "{% if true %}".repeat(20000), "{% endif %}".repeat(20000));
+    let _ = render(&deep);
+    let _ = render(&format!("{{{{ {}1{} }}}}", "(".repeat(100_000), ")".repeat(100_000)));
+    let _ = render(&format!("{{{{ {}1 }}}}", "not ".repeat(100_000)));
+    let _ = render(&format!("{{{{ 1{} }}}}", " + 1".repeat(100_000)));
+    let _ = render(&format!("{{{{ x{} }}}}", "|string".repeat(100_000)));
 }
 
 #[test]

@@ -4,7 +4,10 @@ use std::{fmt::Write, fs::File, io::Read, path::Path};
 
 use sha2::{Digest, Sha256};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    gguf::is_gguf,
+};
 
 /// SHA-256 of bytes: 64 lower-case hexadecimal digits.
 #[must_use]
@@ -20,11 +23,15 @@ pub fn sha256_file(path: &Path) -> Result<String> {
     Ok(hash_and_size(path)?.0)
 }
 
-/// SHA-256 over the weight files (`*.safetensors`) of a model folder: of the lines `<name> <sha256>\n`, sorted by name.
+/// SHA-256 over the weight files (`*.safetensors`) of a model folder: of the lines `<name> <sha256>\n`, sorted by name. Of a GGUF file,
+/// its own.
 ///
 /// # Errors
 /// [`Error::Io`], or [`Error::BadFile`] if the folder has no weight file.
 pub fn model_sha256(dir: &Path) -> Result<String> {
+    if is_gguf(dir) {
+        return sha256_file(dir);
+    }
     let mut names: Vec<String> = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(Error::io("list", dir))? {
         let name = entry.map_err(Error::io("list", dir))?.file_name().to_string_lossy().into_owned();

@@ -1,4 +1,4 @@
-//! The tokenizer of a Hugging Face model folder: tokenizer.json, its special tokens and its chat template. The library panics on
+//! The tokenizer of a model, a Hugging Face folder or a GGUF file: tokenizer.json, its special tokens and its chat template. The library panics on
 //! some damaged files; here that is an error that names the file.
 
 use std::{
@@ -14,6 +14,7 @@ use super::rendering::Special;
 use crate::{
     chat_template::{ChatTemplate, Ending, Marks, Rendered, Surroundings},
     error::{Error, Result},
+    gguf::{self, TokenizerFiles},
     guard::no_panic,
 };
 
@@ -29,6 +30,7 @@ pub struct TextTokenizer {
     tokenizer: Tokenizer,
     special: Map<String, Value>,
     template: Option<ChatTemplate>,
+    template_source: Option<String>,
     now_ms: Option<i64>,
 }
 
@@ -39,30 +41,64 @@ pub(super) struct Encoded {
 }
 
 impl TextTokenizer {
-    /// Loads `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and the chat template of a model folder; all
-    /// but the first may be missing.
+    /// Loads the tokenizer of a GGUF file, or `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and the chat
+    /// template of a model folder; all of these but the first may be missing.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::BadFile`], [`Error::Tokenizer`] or [`Error::Template`], each with the file.
-    pub fn load(model_dir: &Path) -> Result<Self> {
-        let file = model_dir.join("tokenizer.json");
+    pub fn load(model: &Path) -> Result<Self> {
+        if gguf::is_gguf(model) {
+            return Self::from_files(model, &gguf::read_tokenizer(model)?);
+        }
+        let file = model.join("tokenizer.json");
         let bytes = read(&file)?.ok_or_else(|| Error::io("open", &file)(io::ErrorKind::NotFound.into()))?;
+        let config = read_object(&model.join("tokenizer_config.json"))?;
+        let map = read_object(&model.join("special_tokens_map.json"))?;
+        let template = template_source(model, &config)?;
+        Self::build(model, file, &bytes, special_tokens(&config, &map), template)
+    }
+
+    /// The tokenizer that these files describe; `origin` names it in errors.
+    pub(crate) fn from_files(origin: &Path, files: &TokenizerFiles) -> Result<Self> {
+        let bytes = serde_json::to_vec(&files.tokenizer).map_err(|e| Error::bad_file(origin, e.to_string()))?;
+        let template = files.config.get("chat_template").and_then(Value::as_str);
+        let template = template.map(|source| (source.to_owned(), origin.to_owned()));
+        Self::build(origin, origin.to_owned(), &bytes, special_tokens(&files.config, &Map::new()), template)
+    }
+
+    fn build(
+        model: &Path,
+        file: PathBuf,
+        bytes: &[u8],
+        special: Map<String, Value>,
+        template: Option<(String, PathBuf)>,
+    ) -> Result<Self> {
         let failed = |reason: String| Error::Tokenizer { path: file.clone(), reason };
+        if let Some(reason) = bad_charsmap(bytes) {
+            return Err(failed(reason));
+        }
         let tokenizer = no_panic(|| {
-            let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(|e| e.to_string())?;
+            let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|e| e.to_string())?;
             // Cutting and padding are the trainer's business, whatever the file was saved with.
             tokenizer.with_padding(None).with_truncation(None).map_err(|e| e.to_string())?;
             Ok::<_, String>(tokenizer)
         })
         .map_err(failed)?
         .map_err(failed)?;
-        let config = read_object(&model_dir.join("tokenizer_config.json"))?;
-        let map = read_object(&model_dir.join("special_tokens_map.json"))?;
-        let special = special_tokens(&config, &map);
-        let template = template_source(model_dir, &config)?
-            .map(|(source, origin)| ChatTemplate::new(&source, &origin.display().to_string(), special.clone()))
-            .transpose()?;
-        Ok(Self { dir: model_dir.to_path_buf(), file, tokenizer, special, template, now_ms: None })
+        let compile = |(source, origin): &(String, PathBuf)| {
+            ChatTemplate::new(source, &origin.display().to_string(), special.clone())
+        };
+        let compiled = template.as_ref().map(compile).transpose()?;
+        let template_source = template.map(|(source, _)| source);
+        Ok(Self {
+            dir: model.to_path_buf(),
+            file,
+            tokenizer,
+            special,
+            template: compiled,
+            template_source,
+            now_ms: None,
+        })
     }
 
     /// The same tokenizer with a time for chat templates that write today's date.
@@ -72,7 +108,7 @@ impl TextTokenizer {
         self
     }
 
-    /// The model folder.
+    /// The model folder or file.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -166,10 +202,10 @@ impl TextTokenizer {
         self.template.is_some()
     }
 
-    /// The chat template as it was written, if there is one.
+    /// The chat template as it is written.
     #[must_use]
     pub fn chat_template_source(&self) -> Option<&str> {
-        self.template.as_ref().map(ChatTemplate::source)
+        self.template_source.as_deref()
     }
 
     /// Renders a conversation.
@@ -200,6 +236,36 @@ impl TextTokenizer {
         let failed = |reason: String| Error::Tokenizer { path: self.file.clone(), reason };
         no_panic(f).map_err(failed)?.map_err(|e| failed(e.to_string()))
     }
+}
+
+/// What is wrong with a table of characters (`precompiled_charsmap`), if there is one. It begins with the size of its first part, and the
+/// library reserves that much memory before it looks at the rest.
+fn bad_charsmap(tokenizer: &[u8]) -> Option<String> {
+    const NAME: &str = "precompiled_charsmap";
+    if !tokenizer.windows(NAME.len()).any(|part| part == NAME.as_bytes()) {
+        return None;
+    }
+    let json: Value = serde_json::from_slice(tokenizer).ok()?;
+    let mut parts = vec![&json["normalizer"]];
+    while let Some(part) = parts.pop() {
+        parts.extend(part["normalizers"].as_array().into_iter().flatten());
+        let Some(map) = part[NAME].as_str() else { continue };
+        let digit = |c: u8| match c {
+            b'A'..=b'Z' => Some(u32::from(c - b'A')),
+            b'a'..=b'z' => Some(u32::from(c - b'a') + 26),
+            b'0'..=b'9' => Some(u32::from(c - b'0') + 52),
+            b'+' => Some(62),
+            b'/' => Some(63),
+            _ => None,
+        };
+        // Six digits of base 64 hold the first 32 bits and 4 more, the lowest byte first.
+        let head = map.bytes().take(6).map(digit).try_fold(0_u64, |n, d| d.map(|d| (n << 6) | u64::from(d)));
+        let size = head.filter(|_| map.len() >= 8).map(|n| u32::from_be_bytes(((n >> 4) as u32).to_le_bytes()));
+        if size.is_none_or(|size| size as usize > map.len() / 4 * 3) {
+            return Some(format!("its {NAME} is cut off or damaged"));
+        }
+    }
+    None
 }
 
 /// Special tokens by name, each given as text or as an object with its `content`; the config wins over the map.

@@ -10,7 +10,7 @@ use tb_core::{
 
 use super::*;
 use crate::{
-    Page, ab_tests, deployments, evaluations,
+    Page, ab_tests, deployments, evaluations, exports,
     feedback::{self as feedback_rows, FeedbackFilter, FeedbackTypeCount},
     jobs::JobFilter,
     metric_points,
@@ -82,6 +82,9 @@ async fn other_lists_are_filtered_and_newest_first() {
     for n in 1..=3 {
         evaluations::insert(&mut tx, &evaluation(n)).await.unwrap();
     }
+    for n in 1..=3 {
+        exports::insert(&mut tx, &export(n)).await.unwrap();
+    }
     ab_tests::insert(&mut tx, &ab_test(1)).await.unwrap();
     deployments::insert(&mut tx, &deployment(1, DeployStatus::Live)).await.unwrap();
     deployments::insert(&mut tx, &deployment(2, DeployStatus::Failed)).await.unwrap();
@@ -104,6 +107,12 @@ async fn other_lists_are_filtered_and_newest_first() {
     let filter = evaluations::EvaluationFilter { model_id: Some(model(1).id), ..Default::default() };
     let found = evaluations::list(db, &filter, &Page::after(evaluation(3).id, 10)).await.unwrap();
     assert_eq!(found, [evaluation(2)]);
+
+    let filter = exports::ExportFilter { model_id: Some(model(2).id) };
+    let found = exports::list(db, &filter, &Page::default()).await.unwrap();
+    assert_eq!(found, [export(3), export(1)]);
+    let found = exports::list(db, &exports::ExportFilter::default(), &Page::after(export(3).id, 10)).await.unwrap();
+    assert_eq!(found, [export(2), export(1)]);
 
     let either = |id| ab_tests::AbTestFilter { model_id: Some(id), status: Some(AbTestStatus::Active) };
     assert_eq!(ab_tests::list(db, &either(model(2).id), &Page::default()).await.unwrap(), [ab_test(1)]);

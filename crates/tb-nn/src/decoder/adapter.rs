@@ -2,7 +2,7 @@
 
 use super::Decoder;
 use super::param::Parameter;
-use crate::checkpoint::{write_json, write_tensors_as};
+use crate::checkpoint::{write_json, write_model};
 use crate::lora::{LoraConfig, LoraLayer, Matrix, TargetModules, peft_name, read_adapter, write_adapter};
 use crate::weights::Weights;
 use crate::{Error, Result};
@@ -223,11 +223,17 @@ impl Decoder {
     pub fn save_full(&self, dir: &Path, dtype: DType) -> Result<()> {
         let tensors: Vec<(String, Tensor)> =
             self.model.parameters().into_iter().map(|(name, p)| (name, p.tensor().detach())).collect();
-        self.save(dir, &tensors, dtype)
+        self.save(dir, &tensors, dtype, u64::MAX)
     }
 
     /// As [`Self::save_full`], with s B A added to the adapted weights in f32 before they are rounded to `dtype`.
     pub fn save_merged(&self, dir: &Path, dtype: DType) -> Result<()> {
+        self.save_merged_in_shards(dir, dtype, u64::MAX)
+    }
+
+    /// As [`Self::save_merged`], in files of at most `shard_bytes` of weights (or of one tensor) with an index, as transformers writes
+    /// them; in one file without an index if that is enough.
+    pub fn save_merged_in_shards(&self, dir: &Path, dtype: DType, shard_bytes: u64) -> Result<()> {
         let merged: BTreeMap<String, Tensor> = self
             .model
             .linears()
@@ -243,10 +249,10 @@ impl Decoder {
                 (name, tensor)
             })
             .collect();
-        self.save(dir, &tensors, dtype)
+        self.save(dir, &tensors, dtype, shard_bytes)
     }
 
-    fn save(&self, dir: &Path, tensors: &[(String, Tensor)], dtype: DType) -> Result<()> {
+    fn save(&self, dir: &Path, tensors: &[(String, Tensor)], dtype: DType, shard_bytes: u64) -> Result<()> {
         let name = match dtype {
             DType::F32 => "float32",
             DType::BF16 => "bfloat16",
@@ -269,7 +275,7 @@ impl Decoder {
         }
         let views: Vec<(&str, &Tensor, DType)> = tensors.iter().map(|(n, t)| (n.as_str(), t, dtype)).collect();
         let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-        write_tensors_as(&dir.join("model.safetensors"), &views, &metadata)?;
+        write_model(dir, &views, &metadata, shard_bytes)?;
         write_json(&dir.join("generation_config.json"), &generation.into())?;
         write_json(&dir.join("config.json"), &config)
     }

@@ -8,6 +8,7 @@ mod answering;
 mod broken_files;
 mod corpora;
 mod families;
+mod gguf;
 mod golden;
 mod gradients;
 mod packed;
