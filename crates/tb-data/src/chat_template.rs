@@ -42,6 +42,7 @@ const NAME: &str = "chat_template";
 pub struct ChatTemplate {
     light: Environment<'static>,
     full: Environment<'static>,
+    source: String,
     origin: String,
     special_tokens: Map<String, Value>,
     marks: Marks,
@@ -99,6 +100,7 @@ impl ChatTemplate {
         if source.len() > MAX_TEMPLATE_BYTES {
             return Err(bad(format!("it is longer than {MAX_TEMPLATE_BYTES} bytes")));
         }
+        let written = source.to_owned();
         let (source, marks) = generation_to_filter(source);
         let mut env = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
@@ -120,7 +122,13 @@ impl ChatTemplate {
         compiled.map_err(bad)?;
         let mut full = env.clone();
         full.set_fuel(Some(FUEL));
-        Ok(Self { light: env, full, origin: origin.to_owned(), special_tokens, marks })
+        Ok(Self { light: env, full, source: written, origin: origin.to_owned(), special_tokens, marks })
+    }
+
+    /// The template as it was written.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
     }
 
     /// Whether it marks what the assistant says.

@@ -93,7 +93,7 @@ pub fn cache_folder(run: &Path) -> PathBuf {
 pub struct Question<'a> {
     /// The file.
     pub source: &'a DataSource,
-    /// The model folder with tokenizer and template.
+    /// The model folder, or the GGUF file, with tokenizer and template.
     pub base: &'a Path,
     /// The method, which says what a row of the file is.
     pub method: Method,
@@ -105,6 +105,10 @@ impl Question<'_> {
     /// A text that changes whenever the tokens may.
     fn key(&self, sha256: &str) -> Result<String> {
         let mut files = Vec::new();
+        // A GGUF file holds its tokenizer itself.
+        if self.base.is_file() {
+            files.push(sha256_file(self.base)?);
+        }
         for name in TOKENIZER_FILES {
             let path = self.base.join(name);
             files.push(if path.is_file() { sha256_file(&path)? } else { String::new() });

@@ -101,7 +101,7 @@ fn delete(snapshot: &Path, path: &Path) -> Result<u64, ApiError> {
         let mut mark = path.as_os_str().to_owned();
         mark.push(".complete");
         // The mark first: half a file must not count as whole.
-        std::fs::remove_file(&mark).or_else(|e| ignore_missing(e)).map_err(failed(path))?;
+        std::fs::remove_file(&mark).or_else(ignore_missing).map_err(failed(path))?;
         freed_bytes += size(path);
         std::fs::remove_file(path).map_err(failed(path))?;
         let is_weights = |p: &PathBuf| p.extension().is_some_and(|e| e == "gguf" || e == "safetensors" || e == "part");

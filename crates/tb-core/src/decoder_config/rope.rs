@@ -322,7 +322,7 @@ impl Table<'_> {
     }
 
     fn longrope(&self, rotary_dim: usize, pairs: usize) -> Result<RopeScaling> {
-        if rotary_dim % 2 != 0 {
+        if !rotary_dim.is_multiple_of(2) {
             return Err(refuse(
                 PARTIAL,
                 format!("longrope needs whole pairs, but {rotary_dim} values of a head rotate"),

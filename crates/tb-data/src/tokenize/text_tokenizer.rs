@@ -30,7 +30,6 @@ pub struct TextTokenizer {
     tokenizer: Tokenizer,
     special: Map<String, Value>,
     template: Option<ChatTemplate>,
-    template_source: Option<String>,
     now_ms: Option<i64>,
 }
 
@@ -89,16 +88,7 @@ impl TextTokenizer {
             ChatTemplate::new(source, &origin.display().to_string(), special.clone())
         };
         let compiled = template.as_ref().map(compile).transpose()?;
-        let template_source = template.map(|(source, _)| source);
-        Ok(Self {
-            dir: model.to_path_buf(),
-            file,
-            tokenizer,
-            special,
-            template: compiled,
-            template_source,
-            now_ms: None,
-        })
+        Ok(Self { dir: model.to_path_buf(), file, tokenizer, special, template: compiled, now_ms: None })
     }
 
     /// The same tokenizer with a time for chat templates that write today's date.
@@ -202,10 +192,10 @@ impl TextTokenizer {
         self.template.is_some()
     }
 
-    /// The chat template as it is written.
+    /// The chat template as it was written, if there is one.
     #[must_use]
     pub fn chat_template_source(&self) -> Option<&str> {
-        self.template_source.as_deref()
+        self.template.as_ref().map(ChatTemplate::source)
     }
 
     /// Renders a conversation.

@@ -17,8 +17,8 @@ use tb_core::{
 
 use super::*;
 use crate::{
-    Page, ab_tests, audit, checkpoints, deployments, evaluations, events, feedback as feedback_rows, ingest, lineage,
-    metric_points, users,
+    Page, ab_tests, audit, base_folders, checkpoints, deployments, evaluations, events, feedback as feedback_rows,
+    ingest, lineage, metric_points, users,
 };
 
 #[tokio::test]

@@ -5,10 +5,10 @@ use tb_core::ErrorCode;
 use tb_core::export::{Comparison, ExportSamples};
 use tb_core::recipe::LossOn;
 use tb_core::run_folder::{DataSource, Framing};
-use tb_data::tokenize::{TextTokenizer, frame_prompt};
+use tb_data::tokenize::{RenderOptions, TextTokenizer, frame_prompt};
 use tb_nn::decoder::{Batch, Decoder};
 
-use crate::data::read_tokens;
+use crate::data::render_rows;
 use crate::error::{Failure, Result};
 
 /// Rows that are looked at.
@@ -53,8 +53,15 @@ impl Samples {
     pub fn collect(file: Option<&DataSource>, tokenizer: &TextTokenizer, vocab_size: usize) -> Result<Self> {
         let (source, mut rows) = match file {
             Some(file) => {
-                let rows = read_tokens(file, tokenizer, ROW_TOKENS as u32, LossOn::All)?.rows;
-                (ExportSamples::Rows, rows.into_iter().take(MOST_ROWS).map(|row| row.ids).collect())
+                let options = RenderOptions { max_length: ROW_TOKENS, loss_on: LossOn::All };
+                let mut rows = Vec::new();
+                render_rows(file, tokenizer, &options, &mut |row| {
+                    if rows.len() < MOST_ROWS {
+                        rows.push(row.ids);
+                    }
+                    Ok(())
+                })?;
+                (ExportSamples::Rows, rows)
             }
             None => (ExportSamples::BuiltIn, built_in(tokenizer)?),
         };

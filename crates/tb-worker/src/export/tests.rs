@@ -60,11 +60,7 @@ fn every_form_answers_like_the_model_it_came_from() {
     for format in ExportFormat::ALL {
         let task = place.task(*format);
         let made = place.export(&task).unwrap();
-        eprintln!(
-            "{format}: {} positions, largest difference {:.2e}, divergence {:.2e} nats, agreement {:.4}",
-            made.positions, made.max_logit_difference, made.mean_kl_nats, made.top1_agreement
-        );
-        assert!(made.passed, "{format}: {}", made.verdict);
+        assert!(made.passed, "{format}: {}; {made:?}", made.verdict);
         assert!(made.positions > 300 && made.rows == 24 && made.samples == ExportSamples::BuiltIn);
         assert!(!made.files.is_empty() && made.files.iter().all(|f| f.path != CERTIFICATE));
         for file in &made.files {
@@ -125,7 +121,8 @@ fn an_adapter_that_is_not_finite_leaves_nothing_behind() {
     for format in ExportFormat::ALL {
         let task = place.task(*format);
         let failure = place.export(&task).unwrap_err();
-        assert_eq!(failure.0.code, ErrorCode::NotFinite, "{format}: {failure}");
+        assert_eq!(failure.0.code, ErrorCode::DataInvalid, "{format}: {failure}");
+        assert!(failure.0.message.contains("finite"), "{format}: {failure}");
         assert!(!task.out.exists());
     }
 }

@@ -18,8 +18,8 @@ step: number | null,
  */
 level: TimelineLevel, 
 /**
- * What, for programs: `queued`, `started`, `resumed`, `plan`, `certificate`, `problems`, `note`, `evaluated`, `checkpoint`,
- * `asked`, `paused`, `interrupted`, `stopped`, `early_stopped`, `completed` or `failed`.
+ * What, for programs: `queued`, `started`, `resumed`, `plan`, `certificate`, `problems`, `note`, `out_of_memory`, `not_finite`,
+ * `evaluated`, `checkpoint`, `asked`, `paused`, `trouble`, `interrupted`, `stopped`, `early_stopped`, `completed` or `failed`.
  */
 code: string, 
 /**
