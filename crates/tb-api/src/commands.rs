@@ -8,7 +8,6 @@ use tb_core::{
     dataset::{Dataset, RowProblem},
     eval::Evaluation,
     event::Event,
-    export::Export,
     job::Job,
     model::Model,
     run_folder::DeviceDescription,
@@ -19,12 +18,12 @@ use ts_rs::{Config, TS};
 
 use crate::{
     BaseModel, BaseProblems, BaseRemoved, BaseTemplate, BaselineReport, ById, ChartFiles, ClearSecret, Ctx, DataRows,
-    DataStats, DatasetDeleted, DoctorReport, EventsAfter, ExportModel, FormLimits, ImportData, InspectBase, JobCurves,
-    JobEstimate, JobPage, ListJobs, ListModels, LogOf, LogPiece, MetricsOf, ModelPage, MoveJob, PreviewData, RowsOf,
+    DataStats, DatasetDeleted, DoctorReport, EventsAfter, FormLimits, ImportData, InspectBase, JobCurves, JobEstimate,
+    JobPage, ListJobs, ListModels, LogOf, LogPiece, MetricsOf, ModelPage, MoveJob, PreviewData, RowsOf,
     SampleInstalled, SetSecret, SetSettings, StartEval, StartJob, StartSample, StatsOf, StatusView, StorageItem,
     TokensOf, WriteChart, bases,
     datasets::{self, Preview, Problems},
-    doctor, estimate, evaluation, exports, jobs, limits, models, reports, sample, secrets,
+    doctor, estimate, evaluation, jobs, limits, models, reports, sample, secrets,
     settings::{self, FieldInfo, SettingsView},
     status, training,
 };
@@ -198,8 +197,6 @@ commands! {
     model_list(ListModels) -> Vec<Model>, Viewer, [], models::list;
     /// Shows one model version with its evaluations and its card.
     model_get(ById) -> ModelPage, Viewer, [], models::get;
-    /// Writes a model version in another form, with a certificate that compares it with the original.
-    model_export(ExportModel) -> Export, Trainer, [Models], exports::export;
     /// Moves a draft to staging.
     model_stage(ById) -> Model, Trainer, [Models], models::stage;
     /// Puts a version out of use.

@@ -4,6 +4,7 @@
 use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
+    pin::pin,
     time::{Duration, Instant},
 };
 
@@ -18,7 +19,7 @@ use tb_data::{
     error::Error,
     hub::{self, HubOptions, HubProgress, Wanted},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use ts_rs::TS;
 
 use crate::{Ctx, commands, ctx::blocking, status};
@@ -27,6 +28,8 @@ use crate::{Ctx, commands, ctx::blocking, status};
 pub(crate) const DOWNLOADS: &str = "hub";
 /// Between two items of progress.
 const EVERY: Duration = Duration::from_millis(200);
+/// Between two items that say that nothing came.
+const QUIET: Duration = Duration::from_secs(2);
 /// The pace is that of the last so many seconds.
 const PACE_OVER: Duration = Duration::from_secs(8);
 
@@ -121,7 +124,9 @@ pub(crate) async fn download(ctx: &Ctx, args: DownloadModel) -> Result<BoxStream
     let (reader, reader_gone) = oneshot::channel::<()>();
     let ctx = ctx.clone();
     tokio::spawn(async move {
-        let last = match transfer(&ctx, &args, out.clone(), reader_gone).await {
+        let (told, progress) = watch::channel(None);
+        let transfer = transfer(&ctx, &args, told, reader_gone);
+        let last = match tell(transfer, progress, &out).await {
             Ok(Ok(path)) => finished(&ctx, &args, path).await,
             Ok(Err(Error::HubChoice { files, .. })) => {
                 let offered = |f: hub::HubFile| OfferedFile { name: f.name, size_bytes: f.size_bytes };
@@ -137,11 +142,37 @@ pub(crate) async fn download(ctx: &Ctx, args: DownloadModel) -> Result<BoxStream
     Ok(stream::unfold(state, |(mut items, reader)| async { Some((items.recv().await?, (items, reader))) }).boxed())
 }
 
+/// Tells how far a transfer is until it ends: what is new a few times a second, and now and then that nothing is.
+async fn tell<T>(
+    transfer: impl Future<Output = T>,
+    mut progress: watch::Receiver<Option<HubProgress>>,
+    out: &mpsc::Sender<Item>,
+) -> T {
+    let mut pace = Pace::default();
+    let mut every = tokio::time::interval(EVERY);
+    let mut transfer = pin!(transfer);
+    loop {
+        let ended = tokio::select! {
+            result = &mut transfer => Some(result),
+            _ = every.tick() => None,
+        };
+        let is_new = progress.has_changed().unwrap_or(true);
+        let seen = progress.borrow_and_update().clone();
+        if let Some(item) = seen.and_then(|seen| pace.item(seen, is_new || ended.is_some(), Instant::now())) {
+            // A reader that is behind gets the next one: each says all.
+            out.try_send(Ok(item)).ok();
+        }
+        if let Some(result) = ended {
+            return result;
+        }
+    }
+}
+
 /// The outer error is about this program, the inner one about the hub.
 async fn transfer(
     ctx: &Ctx,
     args: &DownloadModel,
-    out: mpsc::Sender<Item>,
+    told: watch::Sender<Option<HubProgress>>,
     reader_gone: oneshot::Receiver<()>,
 ) -> Result<Result<PathBuf, Error>, ApiError> {
     let wanted = Wanted { repo: args.repo.clone(), revision: args.revision.clone(), file: args.file.clone() };
@@ -149,12 +180,8 @@ async fn transfer(
     blocking(move || {
         let token = ctx.secret("huggingface_token")?;
         let options = options(&ctx.settings(), token, ctx.home());
-        let mut pace = Pace::default();
         let mut on_progress = |progress: HubProgress| {
-            if let Some(item) = pace.item(progress, Instant::now()) {
-                // A reader that is behind gets the next one: each says all.
-                out.try_send(Ok(item)).ok();
-            }
+            told.send_replace(Some(progress));
         };
         Ok(hub::download_model(&wanted, &options, &mut on_progress, async {
             reader_gone.await.ok();
@@ -195,24 +222,21 @@ fn options(settings: &Settings, token: Option<Secret>, home: &Path) -> HubOption
     }
 }
 
-/// Turns progress into items, not too many of them, with the pace of the last seconds.
+/// Turns progress into items with the pace of the last seconds.
 #[derive(Default)]
 struct Pace {
     /// When how many bytes had been received.
     seen: VecDeque<(Instant, u64)>,
     last: Option<Instant>,
-    file: String,
 }
 
 impl Pace {
-    fn item(&mut self, progress: HubProgress, now: Instant) -> Option<DownloadItem> {
-        let is_last = progress.done_bytes == progress.total_bytes;
-        let is_news = is_last || progress.file != self.file;
-        if !is_news && self.last.is_some_and(|last| now.duration_since(last) < EVERY) {
+    /// None while there is nothing to say: nothing new came, and that was said a moment ago.
+    fn item(&mut self, progress: HubProgress, is_new: bool, now: Instant) -> Option<DownloadItem> {
+        if !is_new && self.last.is_some_and(|last| now.duration_since(last) < QUIET) {
             return None;
         }
         self.last = Some(now);
-        self.file.clone_from(&progress.file);
         self.seen.push_back((now, progress.received_bytes));
         while self.seen.len() > 2 && self.seen.front().is_some_and(|(at, _)| now.duration_since(*at) > PACE_OVER) {
             self.seen.pop_front();
@@ -274,16 +298,42 @@ mod tests {
     }
 
     #[test]
-    fn progress_is_told_a_few_times_a_second_with_the_pace_of_what_came_now() {
+    fn the_pace_is_that_of_what_comes_now_and_silence_is_told_now_and_then() {
         let mut pace = Pace::default();
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
-        assert_eq!(pace_of(pace.item(progress("a", 0), at(0))), None, "kept bytes are no pace");
-        assert_eq!(pace.item(progress("a", 10), at(50)), None);
-        assert_eq!(pace_of(pace.item(progress("a", 1000), at(500))), Some(2000.0));
-        assert!(pace.item(progress("b", 1010), at(510)).is_some(), "a new file is news");
-        assert!(pace.item(progress("b", 9500), at(520)).is_some(), "and so is the end");
+        assert_eq!(pace_of(pace.item(progress("a", 0), true, at(0))), None, "kept bytes are no pace");
+        assert_eq!(pace_of(pace.item(progress("a", 1000), true, at(500))), Some(2000.0));
+        assert_eq!(pace.item(progress("a", 1000), false, at(700)), None, "nothing new");
+        assert_eq!(
+            pace_of(pace.item(progress("a", 1000), false, at(2500))),
+            Some(400.0),
+            "it falls while nothing comes"
+        );
+        assert!(pace.item(progress("b", 1010), true, at(2510)).is_some());
         // A stop of half a minute ends the old pace.
-        assert_eq!(pace_of(pace.item(progress("b", 9500), at(30_520))), Some(0.0));
+        assert_eq!(pace_of(pace.item(progress("b", 1010), false, at(32_510))), Some(0.0));
+    }
+
+    #[tokio::test]
+    async fn what_came_last_is_told_also_when_nothing_follows_it() {
+        let (told, seen) = watch::channel(None);
+        let (out, mut items) = mpsc::channel(16);
+        let (heard, is_heard) = oneshot::channel();
+        let transfer = async {
+            for bytes in [1, 2, 3] {
+                told.send_replace(Some(progress("a", bytes)));
+            }
+            // It goes on without another byte.
+            is_heard.await.ok();
+        };
+        let reader = async {
+            let item = items.recv().await;
+            heard.send(()).ok();
+            item
+        };
+        let ((), item) = tokio::join!(tell(transfer, seen, &out), reader);
+        let Some(Ok(DownloadItem::Progress { received_bytes, .. })) = item else { panic!("{item:?}") };
+        assert_eq!(received_bytes, 3);
     }
 }

@@ -39,15 +39,17 @@ pub async fn run(
     let device = worker.description.devices.first().map_or_else(|| "cpu".to_owned(), |d| d.id.clone());
     let spec = RunSpec { schema: SCHEMA, run_id, device, task };
     let folder = RunFolder::create(&path, &spec)?;
-    let result = tb_jobs::process::run_to_end(worker, &folder, on_event).await;
-    if keep == Keep::No {
-        discard(&path);
-    }
-    result
+    let _discarded = (keep == Keep::No).then_some(Discard(&path));
+    tb_jobs::process::run_to_end(worker, &folder, on_event).await
 }
 
-fn discard(path: &Path) {
-    if let Err(error) = std::fs::remove_dir_all(path) {
-        tracing::warn!(path = %path.display(), %error, "a temporary folder is left behind");
+/// A folder that goes when the work ends, also when nobody waits for it any more.
+struct Discard<'a>(&'a Path);
+
+impl Drop for Discard<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "a temporary folder is left behind");
+        }
     }
 }

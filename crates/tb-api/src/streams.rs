@@ -6,7 +6,10 @@ use serde_json::Value;
 use tb_core::{ApiError, user::Role};
 use ts_rs::{Config, TS};
 
-use crate::{Ctx, DownloadItem, DownloadModel, GenerateArgs, GenerateItem, commands, hub, playground};
+use crate::{
+    Ctx, DownloadItem, DownloadModel, ExportItem, ExportModel, GenerateArgs, GenerateItem, commands, exports, hub,
+    playground,
+};
 
 /// One entry of the table.
 #[derive(Clone, Copy, Debug)]
@@ -79,4 +82,6 @@ streams! {
     generate(GenerateArgs) -> GenerateItem, Reviewer, playground::generate;
     /// Brings a base model from a Hugging Face hub into the home folder, checked byte by byte, resumed where it was cut.
     model_download(DownloadModel) -> DownloadItem, Trainer, hub::download;
+    /// Writes a model version in another form, with a certificate that compares it with the original.
+    model_export(ExportModel) -> ExportItem, Trainer, exports::export;
 }

@@ -1,14 +1,16 @@
 //! `tonebridge export`.
 
-use serde_json::json;
+use futures_util::StreamExt;
+use serde_json::{Value, json};
 use tb_api::{
-    Ctx,
+    Ctx, ExportItem,
     oneshot::{self, Keep},
+    streams,
 };
 use tb_core::{
     ApiError, ErrorCode,
     export::{CERTIFICATE, ExportCertificate},
-    run_folder::{DataSource, ExportTask, ModelSource, Task},
+    run_folder::{DataSource, ExportTask, ModelSource, RunEventBody, Task},
 };
 
 use crate::{args::Export, measure::absolute, output::Output, progress::Progress};
@@ -26,7 +28,7 @@ pub async fn run(ctx: &Ctx, args: &Export, output: &Output) -> Result<(), ApiErr
         shard_bytes: args.max_shard_mb.map(|mb| mb.saturating_mul(1_000_000)),
         name: args.name.clone(),
     });
-    let mut progress = Progress::new(output, "exporting");
+    let mut progress = Progress::new(output, "exporting").counting("stages");
     let done = oneshot::run(ctx, task, Keep::No, &mut |event| progress.run_event(&event.body)).await;
     progress.finish();
     let done = done?;
@@ -35,6 +37,27 @@ pub async fn run(ctx: &Ctx, args: &Export, output: &Output) -> Result<(), ApiErr
         &json!({ "out": args.out, "files": done.files, "metrics": done.metrics, "certificate": certificate }),
         &format!("{} files written to {}. {}", done.files.len(), args.out.display(), certificate.verdict),
     );
+    Ok(())
+}
+
+/// `tonebridge model export ID --format FORMAT [--out DIR]`: a registered version, kept with its certificate.
+pub async fn registered(ctx: &Ctx, arguments: Value, output: &Output) -> Result<(), ApiError> {
+    let mut items = streams::dispatch_stream(ctx, "model_export", arguments).await?;
+    let mut progress = Progress::new(output, "exporting").counting("stages");
+    let mut made = None;
+    while let Some(item) = items.next().await {
+        let item: ExportItem = serde_json::from_value(item?)
+            .map_err(|e| ApiError::new(ErrorCode::Internal, format!("An item cannot be read: {e}.")))?;
+        match item {
+            ExportItem::Progress { done, total, .. } => progress.run_event(&RunEventBody::Progress { done, total }),
+            ExportItem::Done { export } => made = Some(export),
+        }
+    }
+    progress.finish();
+    let export = made.ok_or_else(|| ApiError::new(ErrorCode::Internal, "The export ended without a result."))?;
+    let text =
+        format!("{} files written to {}. {}", export.certificate.files.len(), export.path, export.certificate.verdict);
+    output.result(&json!(export), &text);
     Ok(())
 }
 

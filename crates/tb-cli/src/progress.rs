@@ -21,6 +21,7 @@ pub struct Progress<'a> {
     last_line: Instant,
     eval_loss: Option<f64>,
     total_steps: u64,
+    unit: &'static str,
 }
 
 impl<'a> Progress<'a> {
@@ -37,7 +38,20 @@ impl<'a> Progress<'a> {
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
         });
-        Self { output, bar, label: label.to_owned(), last_line: Instant::now(), eval_loss: None, total_steps: 0 }
+        Self {
+            output,
+            bar,
+            label: label.to_owned(),
+            last_line: Instant::now(),
+            eval_loss: None,
+            total_steps: 0,
+            unit: "rows",
+        }
+    }
+
+    /// The same bar, which counts something else than rows.
+    pub fn counting(self, unit: &'static str) -> Self {
+        Self { unit, ..self }
     }
 
     /// Shows a stored event of the job.
@@ -77,7 +91,7 @@ impl<'a> Progress<'a> {
             RunEventBody::Eval(point) => self.eval(point),
             RunEventBody::Progress { done, total } => {
                 self.length(*total);
-                self.position(*done, "rows".to_owned());
+                self.position(*done, self.unit.to_owned());
             }
             RunEventBody::Problems { path, count, problems } => {
                 let first =

@@ -9,7 +9,7 @@ use tb_api::{
 use tb_core::{ApiError, ErrorCode};
 
 use crate::{
-    download,
+    download, export,
     output::{Output, table},
     train::call,
 };
@@ -32,8 +32,10 @@ pub async fn run(ctx: &Ctx, noun: &str, words: &[String], output: &Output) -> Re
         "secret_set" => secret(arguments(&name, rest)?, &mut std::io::stdin().lock())?,
         _ => arguments(&name, rest)?,
     };
-    if name == "model_download" {
-        return download::run(ctx, Value::Object(arguments), output).await;
+    match name.as_str() {
+        "model_download" => return download::run(ctx, Value::Object(arguments), output).await,
+        "model_export" => return export::registered(ctx, Value::Object(arguments), output).await,
+        _ => {}
     }
     ctx.settle().await?;
     let result = dispatch(ctx, &name, Value::Object(arguments)).await?;

@@ -21,6 +21,8 @@ use crate::protocol::Session;
 use crate::{device, memory, output};
 use compare::Samples;
 
+/// Stages of an export: the original answers the samples, the files are written, what was written is loaded and compared.
+const STAGES: u64 = 3;
 /// Name of a GGUF file in its folder.
 const GGUF: &str = "model";
 
@@ -31,6 +33,7 @@ const GGUF: &str = "model";
 pub fn run(session: &mut Session, task: &ExportTask) -> Result<()> {
     session.started(None)?;
     refuse_occupied(&task.out)?;
+    session.emit(RunEventBody::Progress { done: 0, total: STAGES })?;
     let device = device::open(&session.spec().device)?;
     let decoder = load(task, None, &device)?;
     let tokenizer = TextTokenizer::load(&task.model.base)?;
@@ -42,7 +45,9 @@ pub fn run(session: &mut Session, task: &ExportTask) -> Result<()> {
     let listed = task.out.strip_prefix(session.folder()).unwrap_or(&task.out).to_string_lossy().replace('\\', "/");
     let files = output::write_folder(&task.out, &listed, |folder| {
         let expected = samples.logits(&decoder)?;
+        session.emit(RunEventBody::Progress { done: 1, total: STAGES })?;
         let (half, tokenizer) = write(task, decoder, &samples, folder)?;
+        session.emit(RunEventBody::Progress { done: 2, total: STAGES })?;
         let written = load(task, Some(folder), &device)?;
         let found = samples.compare(&expected, &written)?;
         let limits = ExportLimits::of(task.format, half);

@@ -47,7 +47,7 @@ test("a field of a later version stands where its name says, else with the one b
   const all = grouped(keys.map((key) => ({ key, default: 0, accepts: "", help: "", basic: false })));
   expect(Object.fromEntries(all.map(({ id, fields }) => [id, fields.map(({ key }) => key)]))).toEqual({
     adapter: ["rank_pattern", "init_lora_weights", "modules_to_save"],
-    batch: ["neftune_noise_alpha", "packing_strategy"],
+    batch: ["packing_strategy", "neftune_noise_alpha"],
     schedule: ["lr_min"],
     optimizer: ["optim", "adam_foo"],
     watch: ["eval_on_start", "odd_one"],

@@ -16,8 +16,6 @@ import type { DoctorReport } from "./DoctorReport";
 import type { Evaluation } from "./Evaluation";
 import type { Event } from "./Event";
 import type { EventsAfter } from "./EventsAfter";
-import type { Export } from "./Export";
-import type { ExportModel } from "./ExportModel";
 import type { FieldInfo } from "./FieldInfo";
 import type { FormLimits } from "./FormLimits";
 import type { ImportData } from "./ImportData";
@@ -128,8 +126,6 @@ export interface Commands {
   model_list: { args: ListModels; result: Array<Model>; role: "viewer"; stale: [] };
   /** Shows one model version with its evaluations and its card. */
   model_get: { args: ById; result: ModelPage; role: "viewer"; stale: [] };
-  /** Writes a model version in another form, with a certificate that compares it with the original. */
-  model_export: { args: ExportModel; result: Export; role: "trainer"; stale: ["models"] };
   /** Moves a draft to staging. */
   model_stage: { args: ById; result: Model; role: "trainer"; stale: ["models"] };
   /** Puts a version out of use. */
