@@ -223,9 +223,9 @@ fn row_sum<const L: usize>(values: &[f32]) -> [f32; L] {
         let done = group + 1;
         if done & mask == 0 {
             for level in 1..LEVELS {
-                for k in 0..AT_ONCE {
-                    let lower = std::mem::replace(&mut sums[level - 1][k], [0.0; L]);
-                    add(&mut sums[level][k], &lower);
+                let (below, here) = sums.split_at_mut(level);
+                for (from, into) in below[level - 1].iter_mut().zip(&mut here[0]) {
+                    add(into, &std::mem::replace(from, [0.0; L]));
                 }
                 if done & (mask << (level * power)) != 0 {
                     break;
