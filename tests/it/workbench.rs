@@ -42,9 +42,11 @@ fn the_page_of_the_samples_run_tells_its_whole_story() {
     );
     // Whoever holds a list of models is told that it is out of date.
     let events = home.run(&["events", "after", "0", "--json"]).json();
-    let stale =
-        |e: &Value| e["type"] == "stale" && e["tags"].as_array().is_some_and(|tags| tags.contains(&"models".into()));
-    assert!(events.as_array().is_some_and(|all| all.iter().any(stale)), "{events}");
+    let stale = |e: &Value| {
+        let body = &e["body"];
+        body["type"] == "stale" && body["tags"].as_array().is_some_and(|tags| tags.contains(&"models".into()))
+    };
+    assert!(events.as_array().is_some_and(|all| all.iter().any(stale)), "nobody is told");
 
     // The same seed writes the same samples, and what is only looked at changes no weight.
     let sets: Vec<&str> = sets.iter().map(|s| if *s == "eval_samples=2" { "eval_samples=0" } else { *s }).collect();
