@@ -13,7 +13,7 @@ const TESTS: &str = "e2e/workbench.e2e.ts";
 const SCREENSHOTS: &str = "e2e/screenshots.e2e.ts";
 
 /// Pictures that stand in the README, as they are named there: all in English.
-const IN_README: [&str; 5] = ["run.light.en", "run.dark.en", "playground.light.en", "new-run.light.en", "home.dark.en"];
+const IN_README: [&str; 5] = ["run.light.en", "run.dark.en", "model.light.en", "new-run.light.en", "home.dark.en"];
 
 /// Builds everything and tries it in a browser.
 pub fn test() -> Result<()> {
