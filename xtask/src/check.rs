@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::{browser, cargo, floors, root, run, setup, step, step_with};
 
-/// Every test: Rust's, among them those that drive the window, then the front end's, alone and in a browser.
+/// Every test: Rust's, among them those that drive the window, then the front end's. The trips in a browser are `e2e`'s.
 pub fn test() -> Result<()> {
     let driver = setup::window_tests()?.unwrap_or_default();
     run::build_all()?;
@@ -21,14 +21,14 @@ pub fn test() -> Result<()> {
         ],
     )?;
     floors::floors()?;
-    step_with("npm", &["run", "--silent", "check"], &root().join("ui"), &[])?;
-    browser::try_in_browser()
+    step_with("npm", &["run", "--silent", "check"], &root().join("ui"), &[])
 }
 
-/// Format, lints, and [`test`].
+/// Format, lints, [`test`], and the trips in a browser.
 pub fn check() -> Result<()> {
     step(&cargo(), &["fmt", "--all", "--check"])?;
     setup::window()?;
     step(&cargo(), &["clippy", "--locked", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
-    test()
+    test()?;
+    browser::try_in_browser()
 }
