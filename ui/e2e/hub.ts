@@ -53,6 +53,8 @@ export class Hub {
     const from = Number(/bytes=(\d+)-/.exec(request.headers.range ?? "")?.[1] ?? 0);
     const body = bytes.subarray(from);
     response.writeHead(from > 0 ? 206 : 200, { "content-length": body.length, "x-repo-commit": COMMIT, etag: '"x"' });
+    // Asked for the header alone; until `end` nothing of it would be sent.
+    if (request.method === "HEAD") return void response.end();
     const until = name.endsWith(".safetensors") ? Math.max(0, Math.floor(bytes.length * this.share) - from) : body.length;
     response.write(body.subarray(0, until));
     if (until === body.length) response.end();

@@ -221,6 +221,21 @@ impl Window {
         &self.client
     }
 
+    /// Waits until `done` gives something; in vain, it says what the page shows.
+    pub async fn wait<T>(&self, limit: Duration, what: &str, mut done: impl AsyncFnMut() -> Option<T>) -> T {
+        let start = Instant::now();
+        loop {
+            if let Some(found) = done().await {
+                return found;
+            }
+            if start.elapsed() > limit {
+                let shown = self.run("return `${location.pathname}\n${document.body.innerText}`", &[]).await;
+                panic!("waited for {what}; shown: {}", shown.as_str().unwrap_or_default());
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Runs script in the page.
     pub async fn run(&self, script: &str, args: &[Value]) -> Value {
         self.client.execute(script, args.to_vec()).await.unwrap_or_else(|e| panic!("{script}: {e}"))

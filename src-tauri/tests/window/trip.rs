@@ -6,7 +6,7 @@ use fantoccini::Locator;
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::desktop::{Desktop, Window, wait, wait_at_most};
+use crate::desktop::{Desktop, LIMIT, Window};
 
 /// The whole fine-tuning of the sample on two busy cores.
 const FINE_TUNING: Duration = Duration::from_mins(15);
@@ -19,6 +19,17 @@ impl Window {
         );
         let found = self.client().wait().for_element(Locator::XPath(&path)).await;
         found.unwrap_or_else(|e| panic!("no button {words}: {e}")).click().await.unwrap();
+    }
+
+    /// Shows the large chart as a table. A page that still grows can move its buttons away from under the pointer.
+    async fn show_table(&self) {
+        self.wait(LIMIT, "the chart as a table", async || {
+            self.press("Table").await;
+            sleep(Duration::from_millis(300)).await;
+            (self.run("return document.querySelector('main table[aria-rowcount]') !== null", &[]).await == true)
+                .then_some(())
+        })
+        .await;
     }
 
     /// The path of the page.
@@ -64,41 +75,47 @@ async fn a_new_user_gets_from_the_sample_to_answers_through_a_crash() {
     let window = desktop.open().await;
 
     window.press("Try the sample").await;
-    let page =
-        wait("the page of the run", async || Some(window.path().await).filter(|p| p.starts_with("/runs/job_"))).await;
+    let page = window
+        .wait(LIMIT, "the page of the run", async || Some(window.path().await).filter(|p| p.starts_with("/runs/job_")))
+        .await;
     let id = page.rsplit('/').next().unwrap().to_owned();
-    wait("the first points", async || (window.steps(&id).await.len() > 5).then_some(())).await;
-    let before = wait("a chart", async || window.chart().await).await;
-    wait("a chart that moves", async || window.chart().await.filter(|now| *now != before)).await;
+    window.wait(LIMIT, "the first points", async || (window.steps(&id).await.len() > 5).then_some(())).await;
+    let before = window.wait(LIMIT, "a chart", async || window.chart().await).await;
+    window.wait(LIMIT, "a chart that moves", async || window.chart().await.filter(|now| *now != before)).await;
 
     // The program dies as in a crash; the run goes on, and the next window shows every step of it.
     drop(window);
     let window = desktop.open().await;
     let path = format!("a[href='/runs/{id}']");
     window.client().wait().for_element(Locator::Css(&path)).await.unwrap().click().await.unwrap();
-    wait("the page of the run", async || (window.path().await == page).then_some(())).await;
-    window.press("Table").await;
-    let (first, last, count) =
-        wait("further steps in the chart", async || window.plotted().await.filter(|(_, last, _)| *last > 30)).await;
+    window.wait(LIMIT, "the page of the run", async || (window.path().await == page).then_some(())).await;
+    window.show_table().await;
+    let (first, last, count) = window
+        .wait(LIMIT, "further steps in the chart", async || window.plotted().await.filter(|(_, last, _)| *last > 30))
+        .await;
     assert_eq!((first, last), (1, count), "every step once");
 
-    wait_at_most(FINE_TUNING, "the end of the run", async || {
-        sleep(Duration::from_secs(1)).await;
-        (window.rpc("job_get", json!({ "id": id })).await["status"] == "completed").then_some(())
-    })
-    .await;
+    window
+        .wait(FINE_TUNING, "the end of the run", async || {
+            sleep(Duration::from_secs(1)).await;
+            (window.rpc("job_get", json!({ "id": id })).await["status"] == "completed").then_some(())
+        })
+        .await;
     let steps = window.steps(&id).await;
     assert_eq!(steps, (1..=steps.len() as u64).collect::<Vec<_>>(), "every step once");
 
     let model = window.client().wait().for_element(Locator::Css("a[href^='/models/mdl_']")).await.unwrap();
     model.click().await.unwrap();
-    wait("the page of the model", async || window.path().await.starts_with("/models/mdl_").then_some(())).await;
+    window
+        .wait(LIMIT, "the page of the model", async || window.path().await.starts_with("/models/mdl_").then_some(()))
+        .await;
     window.press("Try it").await;
-    wait("the playground", async || (window.path().await == "/playground").then_some(())).await;
+    window.wait(LIMIT, "the playground", async || (window.path().await == "/playground").then_some(())).await;
     window.press("Run").await;
-    wait("two answers", async || {
-        let text = window.run("return document.querySelector('main').innerText", &[]).await;
-        (text.as_str().unwrap_or_default().matches("tokens/s").count() >= 2).then_some(())
-    })
-    .await;
+    window
+        .wait(LIMIT, "two answers", async || {
+            let text = window.run("return document.querySelector('main').innerText", &[]).await;
+            (text.as_str().unwrap_or_default().matches("tokens/s").count() >= 2).then_some(())
+        })
+        .await;
 }
