@@ -81,7 +81,8 @@ pub(crate) async fn resolve(ctx: &Ctx, args: &StartJob) -> Result<Resolved, ApiE
     let (base, adapter) = match &args.model_id {
         Some(id) => {
             let model = found::model(ctx.db(), id).await?;
-            (PathBuf::from(&model.base_model), Some(PathBuf::from(&model.path)))
+            let source = model.source();
+            (source.base, source.adapter)
         }
         None => (args.base_model.clone().ok_or_else(|| missing("base model", "--model DIR"))?, args.adapter.clone()),
     };
@@ -157,7 +158,9 @@ pub(crate) fn as_text(value: &Value) -> String {
 fn refused(error: BadHyperparameter) -> ApiError {
     let hint = match &error {
         BadHyperparameter::UnknownKey { .. } => "`tonebridge settings fields` lists every setting with its range.",
-        BadHyperparameter::BadValue { .. } | BadHyperparameter::OutOfRange { .. } => "",
+        BadHyperparameter::BadValue { .. } | BadHyperparameter::OutOfRange { .. } | BadHyperparameter::Both { .. } => {
+            ""
+        }
     };
     ApiError::new(ErrorCode::InvalidArgument, format!("No run was started: {error}.")).hint(hint)
 }

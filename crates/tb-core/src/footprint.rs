@@ -1,7 +1,9 @@
 //! How much memory a training run needs, from the shapes alone: what the worker holds between steps, and the peak of each of its
 //! phases. Pure arithmetic; which terms there are follows tb-nn's operations, and a test of tb-worker measures them.
 
-use crate::decoder_config::{Bias, DecoderConfig, HeadKind, LinearShape, Norms, Projections, QueryKeyNorm};
+use crate::adapter::{AdapterPlan, Role};
+use crate::decoder_config::{Bias, DecoderConfig, HeadKind, Norms, Projections, QueryKeyNorm};
+use crate::lora::LoraForm;
 
 /// Bytes of a number in f32.
 const F32: u64 = 4;
@@ -23,10 +25,8 @@ const LOGITS_BYTES: u64 = 48 << 20;
 pub enum Trained {
     /// An adapter in f32 on a frozen base.
     Adapter {
-        /// The linears that it sits on.
-        linears: Vec<LinearShape>,
-        /// Its rank.
-        rank: u32,
+        /// Where it sits, and what trains along.
+        plan: AdapterPlan,
         /// Whether its input is dropped out in training: a bit of mask is kept per input.
         dropout: Dropout,
     },
@@ -119,8 +119,8 @@ impl Footprint {
 pub fn parameters(config: &DecoderConfig, trained: &Trained) -> (u64, u64) {
     let base = config.parameter_count();
     match trained {
-        Trained::Adapter { linears, rank, .. } => {
-            let adapter = crate::adapter::adapter_parameters(linears, *rank);
+        Trained::Adapter { plan, .. } => {
+            let adapter = plan.parameters();
             (adapter, base + adapter)
         }
         Trained::All => (base, base),
@@ -224,16 +224,30 @@ fn kept_per_token(config: &DecoderConfig, run: &Workload) -> u64 {
         Norms::Around | Norms::After => 2 * w.c,
     };
     match &run.trained {
-        Trained::Adapter { linears, rank, dropout } => {
+        Trained::Adapter { plan, dropout } => {
             let layers = (config.num_hidden_layers as u64).max(1);
-            let inputs: u64 = linears.iter().map(|l| l.inputs as u64).sum();
-            let low = linears.len() as u64 * u64::from(*rank) * F32 / layers;
+            let linears = || plan.modules.iter().filter(|m| m.role == Role::Linear);
+            let inputs: u64 = linears().map(|m| m.inputs as u64).sum();
+            let outputs: u64 = linears().map(|m| m.outputs as u64).sum();
+            let low = linears().map(|m| m.rank as u64).sum::<u64>() * F32 / layers;
             let masks = match dropout {
                 Dropout::On => inputs / 8 / layers,
                 Dropout::Off => 0,
             };
-            // The results of both halves in the model's numbers; q, k, v, the attention's result and its sums; gate and up.
-            2 * w.c * run.weight_bytes + F32 * (2 * w.q + 2 * w.kv + w.heads + 2 * w.f + after) + low + masks
+            // Separate operations keep their results one by one; a weight-decomposed linear keeps its product and, with dropout,
+            // its masked input and a second product.
+            let separate = match (plan.form, dropout) {
+                (Some(LoraForm::WeightDecomposed), Dropout::Off) => F32 * outputs / layers,
+                (Some(LoraForm::WeightDecomposed), Dropout::On) => F32 * (inputs + 3 * outputs) / layers,
+                (Some(LoraForm::Plain | LoraForm::WithBias) | None, _) => 0,
+            };
+            let block = if in_one_operation(plan) {
+                // The results of both halves in the model's numbers; q, k, v, the attention's result and its sums; gate and up.
+                2 * w.c * run.weight_bytes + F32 * (2 * w.q + 2 * w.kv + w.heads + 2 * w.f + after)
+            } else {
+                F32 * (6 * w.c + 3 * w.q + 3 * w.kv + w.heads + 3 * w.f + after + joined(config))
+            };
+            block + separate + low + masks
         }
         Trained::All => {
             let biases = u64::from(config.qkv_bias == Bias::Present) * (w.q + 2 * w.kv);
@@ -246,6 +260,11 @@ fn kept_per_token(config: &DecoderConfig, run: &Workload) -> u64 {
             F32 * (6 * w.c + 3 * w.q + 3 * w.kv + w.heads + 3 * w.f + biases + after + normed + joined(config))
         }
     }
+}
+
+/// Whether half a block with this adapter runs as one operation (tb-nn's `Linear::fuses`): the base in it is frozen, and the adapter plain.
+fn in_one_operation(plan: &AdapterPlan) -> bool {
+    plan.form == Some(LoraForm::Plain) && !plan.saved.iter().any(|s| s.name.contains(".layers."))
 }
 
 /// Numbers per token of the results that are cut into q, k, v and into gate, up.
@@ -321,7 +340,8 @@ fn logits_bytes(config: &DecoderConfig, batch: BatchShape) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapter::{TargetModules, adapted};
+    use crate::adapter::{TargetModules, Unmatched, plan};
+    use crate::lora::LoraConfig;
     use serde_json::json;
 
     fn config() -> DecoderConfig {
@@ -332,13 +352,14 @@ mod tests {
         .unwrap()
     }
 
+    fn adapter(form: LoraForm, dropout: Dropout) -> Trained {
+        let lora = LoraConfig { r: 4, target_modules: TargetModules::AllLinear, form, ..LoraConfig::default() };
+        Trained::Adapter { plan: plan(&config(), &lora, Unmatched::Refused).unwrap(), dropout }
+    }
+
     fn workload() -> Workload {
         Workload {
-            trained: Trained::Adapter {
-                linears: adapted(&config(), &TargetModules::AllLinear).unwrap(),
-                rank: 4,
-                dropout: Dropout::Off,
-            },
+            trained: adapter(LoraForm::Plain, Dropout::Off),
             weight_bytes: 4,
             file_bytes: 0,
             activations: Activations::Kept,
@@ -380,12 +401,9 @@ mod tests {
         for run in less {
             assert!(total(&run) < total(&now), "{run:?}");
         }
-        let masks = Trained::Adapter {
-            linears: adapted(&config(), &TargetModules::AllLinear).unwrap(),
-            rank: 4,
-            dropout: Dropout::On,
-        };
-        assert!(total(&Workload { trained: masks, ..now.clone() }) > total(&now));
+        for trained in [adapter(LoraForm::Plain, Dropout::On), adapter(LoraForm::WeightDecomposed, Dropout::Off)] {
+            assert!(total(&Workload { trained, ..now.clone() }) > total(&now));
+        }
     }
 
     #[test]
