@@ -13,8 +13,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tb_core::{
     ApiError, ErrorCode,
-    adapter::{self, TargetModules},
+    adapter::{self, TargetModules, Unmatched},
     decoder_config::{DecoderConfig, EMBEDDING, HEAD},
+    lora::LoraConfig,
 };
 use tb_data::{files::model_sha256, hub, model_folder, tokenize::TextTokenizer};
 use tb_db::{Page, jobs::JobFilter, models::ModelFilter};
@@ -251,7 +252,9 @@ pub(crate) fn modules(config: &DecoderConfig) -> Vec<BaseModule> {
     }
     let count = |name: &str| linears.iter().filter(|l| last(&l.path) == name).count().max(1) as u32;
     let refusal = |name: &str| {
-        let refused = adapter::adapted(config, &TargetModules::List(vec![name.to_owned()])).err()?;
+        let target_modules = TargetModules::List(vec![name.to_owned()]);
+        let alone = LoraConfig { target_modules, ..LoraConfig::default() };
+        let refused = adapter::plan(config, &alone, Unmatched::Refused).err()?;
         Some(refused.problem.split(';').next().unwrap_or_default().to_owned())
     };
     names.into_iter().map(|name| BaseModule { count: count(&name), refusal: refusal(&name), name }).collect()

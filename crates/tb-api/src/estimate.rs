@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tb_core::{
     ApiError, ErrorCode,
-    adapter::{self, TargetModules},
+    adapter::{self, Unmatched},
     decoder_config::DecoderConfig,
     footprint::{self, Activations, BatchShape, Dropout, Trained, Workload},
-    recipe::{Dtype, Hyperparameters, Method},
+    lora::LoraConfig,
+    recipe::{Dtype, FinetuningType, Hyperparameters, Method},
     run_folder::{DeviceDescription, TrainTask},
 };
 use tb_data::model_folder;
@@ -180,8 +181,7 @@ struct Base {
 
 struct AdapterFacts {
     parameters: u64,
-    rank: u32,
-    targets: TargetModules,
+    lora: LoraConfig,
 }
 
 /// The device a run would use.
@@ -216,7 +216,7 @@ pub(crate) async fn job(ctx: &Ctx, form: StartJob) -> Result<JobEstimate, ApiErr
     let h = &task.hyperparameters;
     let trained = trained(&base, h)?;
     let (mut trainable, mut total) = footprint::parameters(&base.config, &trained);
-    if let Some(adapter) = &base.adapter {
+    if let (Some(adapter), Trained::Adapter { .. }) = (&base.adapter, &trained) {
         total = total - trainable + adapter.parameters;
         trainable = adapter.parameters;
     }
@@ -266,31 +266,32 @@ fn base(task: &TrainTask) -> Result<Base, ApiError> {
     let adapter = match &task.model.adapter {
         None => None,
         Some(dir) => {
-            let fields = model_folder::read_json(&dir.join("adapter_config.json"))?;
-            let rank = fields.get("r").and_then(Value::as_u64).and_then(|r| u32::try_from(r).ok()).unwrap_or(8);
-            let targets = fields.get("target_modules").cloned().unwrap_or(Value::Null);
-            let targets: Option<tb_core::recipe::TargetModules> = serde_json::from_value(targets).ok();
-            Some(AdapterFacts {
-                parameters: model_folder::adapter_parameters(dir)?,
-                rank,
-                targets: targets.as_ref().map(TargetModules::from).unwrap_or_default(),
-            })
+            let path = dir.join("adapter_config.json");
+            let lora = LoraConfig::from_json(&model_folder::read_json(&path)?).map_err(|e| {
+                ApiError::new(ErrorCode::DataInvalid, format!("No run was started: {}: {e}.", path.display()))
+                    .hint("Choose another adapter, or train a fresh one.")
+            })?;
+            Some(AdapterFacts { parameters: model_folder::adapter_parameters(dir)?, lora })
         }
     };
     Ok(Base { config, file_bytes, adapter })
 }
 
 fn trained(base: &Base, h: &Hyperparameters) -> Result<Trained, ApiError> {
-    let targets = TargetModules::from(&h.target_modules);
-    let (targets, rank) = match &base.adapter {
-        Some(adapter) => (&adapter.targets, adapter.rank),
-        None => (&targets, h.lora_r),
+    match h.finetuning_type {
+        FinetuningType::Full => return Ok(Trained::All),
+        FinetuningType::Lora => {}
+    }
+    let (lora, unmatched) = match &base.adapter {
+        Some(adapter) => (adapter.lora.clone(), Unmatched::Tolerated),
+        None => (h.lora_config(), Unmatched::Refused),
     };
-    let linears = adapter::adapted(&base.config, targets).map_err(|e| {
+    let dropout = if lora.lora_dropout > 0.0 { Dropout::On } else { Dropout::Off };
+    let plan = adapter::plan(&base.config, &lora, unmatched).map_err(|e| {
         ApiError::new(ErrorCode::InvalidArgument, format!("No run was started: {e}."))
             .hint("Name modules of this base model in target_modules, or take all-linear.")
     })?;
-    Ok(Trained::Adapter { linears, rank, dropout: if h.lora_dropout > 0.0 { Dropout::On } else { Dropout::Off } })
+    Ok(Trained::Adapter { plan, dropout })
 }
 
 /// The device that a form names, or the best one.

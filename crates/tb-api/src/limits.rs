@@ -2,8 +2,6 @@
 //! for the reason for which its run would be refused: each is tried on the check that a start makes; what that check cannot know
 //! (the base, the device, what a run continues) is in the rules below.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tb_core::{
@@ -117,9 +115,12 @@ struct Seen {
 
 pub(crate) async fn of_form(ctx: &Ctx, form: StartJob) -> Result<FormLimits, ApiError> {
     let device = estimate::device(ctx, form.device.as_deref())?;
-    let base = match &form.model_id {
-        Some(id) => Some(PathBuf::from(found::model(ctx.db(), id).await?.base_model)),
-        None => form.base_model.clone(),
+    let (base, adapter) = match &form.model_id {
+        Some(id) => {
+            let source = found::model(ctx.db(), id).await?.source();
+            (Some(source.base), source.adapter)
+        }
+        None => (form.base_model.clone(), form.adapter.clone()),
     };
     let held_out = match (&form.dataset_id, &form.data) {
         (Some(id), _) => {
@@ -138,7 +139,7 @@ pub(crate) async fn of_form(ctx: &Ctx, form: StartJob) -> Result<FormLimits, Api
         h: accepted(ctx.settings().hyperparameters(), &form.hyperparameters),
         method: form.method.unwrap_or(Method::Sft),
         device,
-        continues: form.model_id.is_some() || form.adapter.is_some(),
+        continues: adapter.is_some(),
         held_out,
         config,
     };
@@ -183,15 +184,15 @@ fn off(seen: &Seen, values: &Value, field: &Field) -> Option<FieldLimit> {
         }
         Method::Pretrain | Method::Sft => {}
     }
-    if of_adapter && seen.continues {
-        return off("from_adapter", "", "The run goes on from an adapter, which has its own value.".into());
-    }
     if (of_adapter && key != "finetuning_type" || QUANTISED.contains(&key)) && is("finetuning_type", &"full".into()) {
         return off(
             "full",
             "finetuning_type",
             "Every weight is trained: there is no adapter, and no frozen base.".into(),
         );
+    }
+    if of_adapter && key != "finetuning_type" && seen.continues {
+        return off("from_adapter", "", "The run goes on from an adapter, which has its own value.".into());
     }
     if HELD_OUT.contains(&key) && seen.held_out == Some(false) {
         return off("held_out", "", "The data has no held-out rows: nothing is evaluated.".into());
@@ -295,6 +296,11 @@ mod tests {
             (code(&continued, "lora_r"), code(&continued, "learning_rate")),
             ("from_adapter".into(), String::new())
         );
+        // Every weight can train on from an adapter, which is merged first.
+        assert_eq!(code(&continued, "finetuning_type"), "");
+        let mut full = seen();
+        full.h.set("finetuning_type", "full").unwrap();
+        assert_eq!((code(&full, "lora_r"), code(&full, "finetuning_type")), ("full".into(), String::new()));
         let random = Seen { method: Method::Pretrain, ..seen() };
         assert_eq!(
             (code(&random, "target_modules"), code(&random, "max_length")),

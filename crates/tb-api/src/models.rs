@@ -96,9 +96,10 @@ pub(crate) async fn source(
     match (model_id, base, adapter) {
         (Some(id), None, None) => {
             let model = found::model(ctx.db(), id).await?;
+            let found = model.source();
             let source = ModelSource {
-                base: base_model(Path::new(&model.base_model))?,
-                adapter: Some(folder(Path::new(&model.path), "adapter_config.json")?),
+                base: base_model(&found.base)?,
+                adapter: found.adapter.map(|adapter| folder(&adapter, "adapter_config.json")).transpose()?,
             };
             Ok((source, format!("{} v{}", model.name, model.version)))
         }

@@ -11,7 +11,7 @@ use tb_core::{
     job::Job,
     model::{Lineage, Model, ModelStatus},
     recipe::Method,
-    run_folder::{Done, Plan, RunSpec, Task, names},
+    run_folder::{Done, Plan, RunSpec, Task},
     tag::Tag,
 };
 use tb_db::Tx;
@@ -33,6 +33,7 @@ impl OnDone for Registrar {
                 // A pretrained base is a folder of its own, not a version of an adapter.
                 Method::Pretrain => return Ok(()),
             }
+            let kind = job.hyperparameters.finetuning_type;
             let mut metrics = Map::new();
             for (name, value) in &done.metrics {
                 metrics.insert(name.clone(), value.clone());
@@ -44,10 +45,11 @@ impl OnDone for Registrar {
                 version: tb_db::models::next_version(tx, &job.name).await?,
                 model_type: job.model_type.clone(),
                 base_model: job.base_model.clone(),
-                path: Path::new(&job.run_dir).join(names::ADAPTER).to_string_lossy().into_owned(),
+                path: Path::new(&job.run_dir).join(kind.result_folder()).to_string_lossy().into_owned(),
                 metrics,
                 status: ModelStatus::Draft,
                 lineage: Lineage {
+                    finetuning_type: kind,
                     identity: plan.map(|p| p.identity.clone()).unwrap_or_default(),
                     base_sha256: plan.map(|p| p.base_sha256.clone()).unwrap_or_default(),
                     dataset_id: job.dataset_id.clone(),

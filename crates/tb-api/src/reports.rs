@@ -11,7 +11,7 @@ use tb_core::{
     ids::JobId,
     job::Job,
     model::Model,
-    recipe::{FIELDS, Hyperparameters, TargetModules},
+    recipe::{FIELDS, FinetuningType, Hyperparameters, TargetModules},
 };
 use tb_report::{
     loss_chart::{LossChart, loss_chart},
@@ -61,9 +61,12 @@ pub(crate) async fn chart(ctx: &Ctx, args: WriteChart) -> Result<ChartFiles, Api
     let eval: Vec<(f64, f64)> = evals.iter().map(|p| (p.step as f64, p.eval_loss)).collect();
     let base = Path::new(&job.base_model).file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     let h = &job.hyperparameters;
+    let what = match h.finetuning_type {
+        FinetuningType::Lora => format!("{} r {}", lora_name(h), h.lora_r),
+        FinetuningType::Full => "All weights".to_owned(),
+    };
     let subtitle = format!(
-        "LoRA r {} on {base}, batch {}, learning rate {}",
-        h.lora_r,
+        "{what} on {base}, batch {}, learning rate {}",
         h.per_device_train_batch_size * h.gradient_accumulation_steps,
         h.learning_rate
     );
@@ -133,7 +136,10 @@ fn adapter(job: &Job, model: &Model) -> Adapter {
         TargetModules::Suffixes(names) => names.join(", "),
     };
     Adapter {
-        description: format!("LoRA r={} alpha={} on {layers}", h.lora_r, h.lora_alpha),
+        description: match h.finetuning_type {
+            FinetuningType::Lora => format!("{} r={} alpha={} on {layers}", lora_name(h), h.lora_r, h.lora_alpha),
+            FinetuningType::Full => "none: every weight was trained".to_owned(),
+        },
         trainable_parameters: model.metrics.get("trainable_parameters").and_then(Value::as_u64).unwrap_or(0),
         sha256: model
             .files
@@ -142,6 +148,10 @@ fn adapter(job: &Job, model: &Model) -> Adapter {
             .map(|f| f.sha256.clone())
             .unwrap_or_default(),
     }
+}
+
+fn lora_name(h: &Hyperparameters) -> &'static str {
+    if h.use_dora { "DoRA" } else { "LoRA" }
 }
 
 fn data(dataset: &Dataset) -> Vec<Data> {

@@ -81,7 +81,8 @@ pub(crate) async fn resolve(ctx: &Ctx, args: &StartJob) -> Result<Resolved, ApiE
     let (base, adapter) = match &args.model_id {
         Some(id) => {
             let model = found::model(ctx.db(), id).await?;
-            (PathBuf::from(&model.base_model), Some(PathBuf::from(&model.path)))
+            let source = model.source();
+            (source.base, source.adapter)
         }
         None => (args.base_model.clone().ok_or_else(|| missing("base model", "--model DIR"))?, args.adapter.clone()),
     };

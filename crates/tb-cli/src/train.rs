@@ -1,12 +1,16 @@
 //! `tonebridge train`: a job of the queue, followed to its end; `--out` receives the adapter and the events.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Map, Value, json};
 use tb_api::{Ctx, commands::dispatch};
 use tb_core::{
     ApiError, ErrorCode,
     job::{Job, JobStatus},
+    recipe::FinetuningType,
     run_folder::names,
 };
 
@@ -51,9 +55,9 @@ pub async fn run(ctx: &Ctx, args: &Train, output: &Output) -> Result<(), ApiErro
     let job = follow(ctx, &job, seq, "training", output).await?;
     let model = registered(ctx, &job).await?;
     if let Some(out) = &args.out {
-        copy_result(Path::new(&job.run_dir), out)?;
+        copy_result(&job, out)?;
     }
-    let at = args.out.as_deref().map_or_else(|| Path::new(&job.run_dir).join(names::ADAPTER), Path::to_owned);
+    let at = args.out.as_deref().map_or_else(|| result_folder(&job), Path::to_owned);
     let number = |name: &str| job.metrics.get(name).and_then(Value::as_f64);
     let mut text = format!(
         "{} in {}: loss {:.4}",
@@ -64,7 +68,11 @@ pub async fn run(ctx: &Ctx, args: &Train, output: &Output) -> Result<(), ApiErro
     if let Some(loss) = number("eval_loss") {
         text += &format!(", held-out {loss:.4}");
     }
-    text += &format!("\nAdapter    {}\nRun folder {}", at.display(), job.run_dir);
+    let what = match job.hyperparameters.finetuning_type {
+        FinetuningType::Lora => "Adapter   ",
+        FinetuningType::Full => "Weights   ",
+    };
+    text += &format!("\n{what} {}\nRun folder {}", at.display(), job.run_dir);
     if let Some(id) = &model {
         text += &format!("\nModel      {id}");
     }
@@ -153,7 +161,13 @@ fn prepare(out: &Path) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn copy_result(run: &Path, out: &Path) -> Result<(), ApiError> {
+/// Where the worker has left what it made.
+fn result_folder(job: &Job) -> PathBuf {
+    Path::new(&job.run_dir).join(job.hyperparameters.finetuning_type.result_folder())
+}
+
+fn copy_result(job: &Job, out: &Path) -> Result<(), ApiError> {
+    let run = Path::new(&job.run_dir);
     let copy = |from: &Path, to: &Path| {
         fs::copy(from, to).map(|_| ()).map_err(|e| {
             ApiError::new(
@@ -163,8 +177,7 @@ fn copy_result(run: &Path, out: &Path) -> Result<(), ApiError> {
         })
     };
     copy(&run.join(names::EVENTS), &out.join(names::EVENTS))?;
-    let adapter = run.join(names::ADAPTER);
-    for entry in fs::read_dir(&adapter).into_iter().flatten().filter_map(Result::ok) {
+    for entry in fs::read_dir(result_folder(job)).into_iter().flatten().filter_map(Result::ok) {
         if entry.path().is_file() {
             copy(&entry.path(), &out.join(entry.file_name()))?;
         }

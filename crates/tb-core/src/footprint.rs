@@ -1,7 +1,9 @@
 //! How much memory a training run needs, from the shapes alone: what the worker holds between steps, and the peak of each of its
 //! phases. Pure arithmetic; which terms there are follows tb-nn's operations, and a test of tb-worker measures them.
 
-use crate::decoder_config::{Bias, DecoderConfig, HeadKind, LinearShape, Norms, Projections, QueryKeyNorm};
+use crate::adapter::{AdapterPlan, Role};
+use crate::decoder_config::{Bias, DecoderConfig, HeadKind, Norms, Projections, QueryKeyNorm};
+use crate::lora::LoraForm;
 use crate::quantization::{BYTE_BLOCK, Quantization};
 use crate::recipe::Optim;
 
@@ -29,10 +31,8 @@ const MIN_8BIT_VALUES: u64 = 4096;
 pub enum Trained {
     /// An adapter in f32 on a frozen base.
     Adapter {
-        /// The linears that it sits on.
-        linears: Vec<LinearShape>,
-        /// Its rank.
-        rank: u32,
+        /// Where it sits, and what trains along.
+        plan: AdapterPlan,
         /// Whether its input is dropped out in training: a bit of mask is kept per input.
         dropout: Dropout,
     },
@@ -129,8 +129,8 @@ impl Footprint {
 pub fn parameters(config: &DecoderConfig, trained: &Trained) -> (u64, u64) {
     let base = config.parameter_count();
     match trained {
-        Trained::Adapter { linears, rank, .. } => {
-            let adapter = crate::adapter::adapter_parameters(linears, *rank);
+        Trained::Adapter { plan, .. } => {
+            let adapter = plan.parameters();
             (adapter, base + adapter)
         }
         Trained::All => (base, base),
@@ -216,10 +216,7 @@ fn optimizer_bytes(config: &DecoderConfig, run: &Workload) -> u64 {
         Optim::Adamw8bit | Optim::AdamwTorch => 2 * F32 * values,
     };
     match &run.trained {
-        Trained::Adapter { linears, rank, .. } => {
-            let rank = u64::from(*rank);
-            linears.iter().map(|l| of_tensor(rank * l.inputs as u64) + of_tensor(rank * l.outputs as u64)).sum()
-        }
+        Trained::Adapter { plan, .. } => plan.tensors().map(of_tensor).sum(),
         Trained::All => {
             config.weights().iter().map(|(_, shape)| of_tensor(shape.iter().map(|n| *n as u64).product())).sum()
         }
@@ -257,16 +254,30 @@ fn kept_per_token(config: &DecoderConfig, run: &Workload) -> u64 {
         Norms::Around | Norms::After => 2 * w.c,
     };
     match &run.trained {
-        Trained::Adapter { linears, rank, dropout } => {
+        Trained::Adapter { plan, dropout } => {
             let layers = (config.num_hidden_layers as u64).max(1);
-            let inputs: u64 = linears.iter().map(|l| l.inputs as u64).sum();
-            let low = linears.len() as u64 * u64::from(*rank) * F32 / layers;
+            let linears = || plan.modules.iter().filter(|m| m.role == Role::Linear);
+            let inputs: u64 = linears().map(|m| m.inputs as u64).sum();
+            let outputs: u64 = linears().map(|m| m.outputs as u64).sum();
+            let low = linears().map(|m| m.rank as u64).sum::<u64>() * F32 / layers;
             let masks = match dropout {
                 Dropout::On => inputs / 8 / layers,
                 Dropout::Off => 0,
             };
-            // The results of both halves in the model's numbers; q, k, v, the attention's result and its sums; gate and up.
-            2 * w.c * run.weight_bytes + F32 * (2 * w.q + 2 * w.kv + w.heads + 2 * w.f + after) + low + masks
+            // Separate operations keep their results one by one; a weight-decomposed linear keeps its product and, with dropout,
+            // its masked input and a second product.
+            let separate = match (plan.form, dropout) {
+                (Some(LoraForm::WeightDecomposed), Dropout::Off) => F32 * outputs / layers,
+                (Some(LoraForm::WeightDecomposed), Dropout::On) => F32 * (inputs + 3 * outputs) / layers,
+                (Some(LoraForm::Plain | LoraForm::WithBias) | None, _) => 0,
+            };
+            let block = if in_one_operation(plan) {
+                // The results of both halves in the model's numbers; q, k, v, the attention's result and its sums; gate and up.
+                2 * w.c * run.weight_bytes + F32 * (2 * w.q + 2 * w.kv + w.heads + 2 * w.f + after)
+            } else {
+                F32 * (6 * w.c + 3 * w.q + 3 * w.kv + w.heads + 3 * w.f + after + joined(config))
+            };
+            block + separate + low + masks
         }
         Trained::All => {
             let biases = u64::from(config.qkv_bias == Bias::Present) * (w.q + 2 * w.kv);
@@ -279,6 +290,11 @@ fn kept_per_token(config: &DecoderConfig, run: &Workload) -> u64 {
             F32 * (6 * w.c + 3 * w.q + 3 * w.kv + w.heads + 3 * w.f + biases + after + normed + joined(config))
         }
     }
+}
+
+/// Whether half a block with this adapter runs as one operation (tb-nn's `Linear::fuses`): the base in it is frozen, and the adapter plain.
+fn in_one_operation(plan: &AdapterPlan) -> bool {
+    plan.form == Some(LoraForm::Plain) && !plan.saved.iter().any(|s| s.name.contains(".layers."))
 }
 
 /// Numbers per token of the results that are cut into q, k, v and into gate, up.
@@ -354,7 +370,8 @@ fn logits_bytes(config: &DecoderConfig, batch: BatchShape) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapter::{TargetModules, adapted};
+    use crate::adapter::{TargetModules, Unmatched, plan};
+    use crate::lora::LoraConfig;
     use crate::quantization::{FourBitType, Scales};
     use crate::recipe::Dtype;
     use serde_json::json;
@@ -367,13 +384,14 @@ mod tests {
         .unwrap()
     }
 
+    fn adapter(form: LoraForm, dropout: Dropout) -> Trained {
+        let lora = LoraConfig { r: 4, target_modules: TargetModules::AllLinear, form, ..LoraConfig::default() };
+        Trained::Adapter { plan: plan(&config(), &lora, Unmatched::Refused).unwrap(), dropout }
+    }
+
     fn workload() -> Workload {
         Workload {
-            trained: Trained::Adapter {
-                linears: adapted(&config(), &TargetModules::AllLinear).unwrap(),
-                rank: 4,
-                dropout: Dropout::Off,
-            },
+            trained: adapter(LoraForm::Plain, Dropout::Off),
             weight_bytes: 4,
             quantization: None,
             optim: Optim::AdamwTorch,
@@ -417,12 +435,9 @@ mod tests {
         for run in less {
             assert!(total(&run) < total(&now), "{run:?}");
         }
-        let masks = Trained::Adapter {
-            linears: adapted(&config(), &TargetModules::AllLinear).unwrap(),
-            rank: 4,
-            dropout: Dropout::On,
-        };
-        assert!(total(&Workload { trained: masks, ..now.clone() }) > total(&now));
+        for trained in [adapter(LoraForm::Plain, Dropout::On), adapter(LoraForm::WeightDecomposed, Dropout::Off)] {
+            assert!(total(&Workload { trained, ..now.clone() }) > total(&now));
+        }
     }
 
     #[test]
@@ -442,15 +457,21 @@ mod tests {
 
     #[test]
     fn eight_bit_moments_are_for_tensors_that_are_large_enough() {
-        let run = |rank| {
-            let linears = adapted(&config(), &TargetModules::List(vec!["up_proj".into()])).unwrap();
-            let trained = Trained::Adapter { linears, rank, dropout: Dropout::Off };
+        let run = |r, more: LoraConfig| {
+            let lora = LoraConfig { r, target_modules: TargetModules::List(vec!["up_proj".into()]), ..more };
+            let trained =
+                Trained::Adapter { plan: plan(&config(), &lora, Unmatched::Refused).unwrap(), dropout: Dropout::Off };
             let found = footprint(&config(), &Workload { trained, optim: Optim::Adamw8bit, ..workload() });
             part(&found, "optimizer")
         };
         // A (r, 64) and B (128, r) in three layers.
-        assert_eq!(run(16), 3 * 8 * 16 * (64 + 128));
-        assert_eq!(run(32), 3 * (8 * 32 * 64 + 2 * (4096 + 4 * 16)));
+        assert_eq!(run(16, LoraConfig::default()), 3 * 8 * 16 * (64 + 128));
+        assert_eq!(run(32, LoraConfig::default()), 3 * (8 * 32 * 64 + 2 * (4096 + 4 * 16)));
+        // DoRA's lengths (128), and a copy of the output projection (64, 64) that trains in full.
+        let dora = LoraConfig { form: LoraForm::WeightDecomposed, ..LoraConfig::default() };
+        assert_eq!(run(16, dora), 3 * 8 * (16 * (64 + 128) + 128));
+        let saved = LoraConfig { modules_to_save: vec!["o_proj".into()], ..LoraConfig::default() };
+        assert_eq!(run(16, saved), 3 * (8 * 16 * (64 + 128) + 2 * (4096 + 4 * 16)));
     }
 
     #[test]

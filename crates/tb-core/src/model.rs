@@ -6,7 +6,8 @@ use ts_rs::TS;
 use crate::{
     error::Refusal,
     ids::{DatasetId, JobId, ModelId},
-    run_folder::FileHash,
+    recipe::FinetuningType,
+    run_folder::{FileHash, ModelSource},
     text_enum::text_enum,
 };
 
@@ -80,7 +81,7 @@ pub struct Model {
     pub model_type: String,
     /// Folder of the base model.
     pub base_model: String,
-    /// Folder of the adapter.
+    /// Folder of the adapter, or of the whole model (see [`Lineage::finetuning_type`]).
     pub path: String,
     /// Its figures by name.
     #[ts(type = "Record<string, number>")]
@@ -102,9 +103,25 @@ pub struct Model {
     pub created_at_ms: i64,
 }
 
+impl Model {
+    /// The files that answer: an adapter on its base, or the model that was trained as a whole.
+    #[must_use]
+    pub fn source(&self) -> ModelSource {
+        match self.lineage.finetuning_type {
+            FinetuningType::Lora => {
+                ModelSource { base: self.base_model.clone().into(), adapter: Some(self.path.clone().into()) }
+            }
+            FinetuningType::Full => ModelSource { base: self.path.clone().into(), adapter: None },
+        }
+    }
+}
+
 /// Everything that made a model version.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, TS)]
 pub struct Lineage {
+    /// Whether the version is an adapter or a model of its own.
+    #[serde(default)]
+    pub finetuning_type: FinetuningType,
     /// Hash of canonical spec, data, base and code version.
     pub identity: String,
     /// SHA-256 over the base model's weight files.

@@ -1,10 +1,14 @@
 //! What a training run does: its method and its hyperparameters, under PEFT's, TRL's and transformers' names.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use ts_rs::TS;
 
+use crate::lora::{LoraConfig, LoraForm, LoraInit, ModuleNames, ScalingRule, TrainedBias};
 use crate::quantization::{FourBitType, Quantization, Scales};
+use crate::run_folder::names;
 use crate::text_enum::text_enum;
 
 pub mod fields;
@@ -17,6 +21,29 @@ text_enum! {
         Sft = "sft",
         /// Training of all weights on plain documents, from random weights.
         Pretrain = "pretrain",
+    }
+}
+
+text_enum! {
+    /// Which weights of a loaded model train.
+    #[derive(Default)]
+    FinetuningType, "finetuning type" {
+        /// An adapter beside the base, which stays as it is.
+        #[default]
+        Lora = "lora",
+        /// Every weight, in f32; the result is a model of its own.
+        Full = "full",
+    }
+}
+
+impl FinetuningType {
+    /// The folder of the result, inside the run folder.
+    #[must_use]
+    pub const fn result_folder(self) -> &'static str {
+        match self {
+            Self::Lora => names::ADAPTER,
+            Self::Full => names::MODEL,
+        }
     }
 }
 
@@ -92,6 +119,8 @@ pub enum TargetModules {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
 #[serde(default, deny_unknown_fields)]
 pub struct Hyperparameters {
+    /// An adapter, or every weight.
+    pub finetuning_type: FinetuningType,
     /// Rank of the LoRA matrices.
     pub lora_r: u32,
     /// LoRA's scale: the update is multiplied by `lora_alpha / lora_r`.
@@ -100,8 +129,26 @@ pub struct Hyperparameters {
     pub lora_dropout: f64,
     /// The linear layers that get an adapter.
     pub target_modules: TargetModules,
+    /// Modules among them that get none, by the ends of their names.
+    pub exclude_modules: Vec<String>,
+    /// Only these layers get an adapter, by number; empty for all.
+    pub layers_to_transform: Vec<u32>,
+    /// Ranks of modules whose names end like a key (a regular expression), in place of `lora_r`.
+    pub rank_pattern: BTreeMap<String, u32>,
+    /// Alphas of modules whose names end like a key (a regular expression), in place of `lora_alpha`.
+    pub alpha_pattern: BTreeMap<String, f64>,
+    /// Modules that train in full along with the adapter, by the ends of their names.
+    pub modules_to_save: Vec<String>,
     /// Scale by `lora_alpha / sqrt(lora_r)` instead.
     pub use_rslora: bool,
+    /// DoRA: the lengths of the weights' rows train apart from their directions.
+    pub use_dora: bool,
+    /// The adapter has a bias too.
+    pub lora_bias: bool,
+    /// Biases of the base that train along.
+    pub bias: TrainedBias,
+    /// First values of the adapter: `true`, `false`, `gaussian`, `pissa`, `pissa_niter_N` or `olora`.
+    pub init_lora_weights: String,
     /// Peak learning rate.
     pub learning_rate: f64,
     /// Passes over the data; a fraction is allowed.
@@ -186,13 +233,23 @@ pub struct Hyperparameters {
 impl Default for Hyperparameters {
     fn default() -> Self {
         Self {
+            finetuning_type: FinetuningType::Lora,
             lora_r: 8,
             lora_alpha: 32.0,
             lora_dropout: 0.1,
             target_modules: TargetModules::Suffixes(
                 ["q_proj", "k_proj", "v_proj", "o_proj"].map(String::from).to_vec(),
             ),
+            exclude_modules: Vec::new(),
+            layers_to_transform: Vec::new(),
+            rank_pattern: BTreeMap::new(),
+            alpha_pattern: BTreeMap::new(),
+            modules_to_save: Vec::new(),
             use_rslora: false,
+            use_dora: false,
+            lora_bias: false,
+            bias: TrainedBias::None,
+            init_lora_weights: "true".into(),
             learning_rate: 5e-5,
             num_train_epochs: 3.0,
             max_steps: -1,
@@ -315,8 +372,21 @@ impl Hyperparameters {
                 });
             }
         }
-        if self.load_in_8bit && self.load_in_4bit {
-            return Err(BadHyperparameter::Both { one: "load_in_8bit", other: "load_in_4bit" });
+        let full = self.finetuning_type == FinetuningType::Full;
+        let init = self.init_lora_weights.parse().unwrap_or(LoraInit::KaimingUniform);
+        let held = if self.load_in_8bit { "load_in_8bit" } else { "load_in_4bit" };
+        let quantised = self.load_in_8bit || self.load_in_4bit;
+        for (one, other, both) in [
+            ("load_in_8bit", "load_in_4bit", self.load_in_8bit && self.load_in_4bit),
+            ("use_dora", "lora_bias", self.use_dora && self.lora_bias),
+            ("finetuning_type full", "dtype bfloat16", full && self.dtype == Dtype::Bf16),
+            // A quantised weight cannot train.
+            ("finetuning_type full", held, full && quantised),
+            ("init_lora_weights pissa", held, quantised && !full && !init.starts_on_quantised()),
+        ] {
+            if both {
+                return Err(BadHyperparameter::Both { one, other });
+            }
         }
         Ok(())
     }
@@ -332,6 +402,33 @@ impl Hyperparameters {
                 scales: if self.bnb_4bit_use_double_quant { Scales::Double } else { Scales::Plain },
                 compute: self.bnb_4bit_compute_dtype,
             }),
+        }
+    }
+
+    /// The adapter that these values describe.
+    #[must_use]
+    pub fn lora_config(&self) -> LoraConfig {
+        LoraConfig {
+            r: self.lora_r as usize,
+            lora_alpha: self.lora_alpha,
+            lora_dropout: self.lora_dropout,
+            target_modules: (&self.target_modules).into(),
+            exclude_modules: (!self.exclude_modules.is_empty())
+                .then(|| ModuleNames::List(self.exclude_modules.clone())),
+            layers_to_transform: self.layers_to_transform.iter().map(|n| u64::from(*n)).collect(),
+            rank_pattern: self.rank_pattern.iter().map(|(key, r)| (key.clone(), *r as usize)).collect(),
+            alpha_pattern: self.alpha_pattern.iter().map(|(key, alpha)| (key.clone(), *alpha)).collect(),
+            scaling_rule: if self.use_rslora { ScalingRule::RankStabilised } else { ScalingRule::AlphaOverR },
+            form: match (self.use_dora, self.lora_bias) {
+                (true, _) => LoraForm::WeightDecomposed,
+                (false, true) => LoraForm::WithBias,
+                (false, false) => LoraForm::Plain,
+            },
+            bias: self.bias,
+            modules_to_save: self.modules_to_save.clone(),
+            // `validate` has read it.
+            init: self.init_lora_weights.parse().unwrap_or(LoraInit::KaimingUniform),
+            ..LoraConfig::default()
         }
     }
 
@@ -424,6 +521,74 @@ mod tests {
         h.set("load_in_4bit", "false").unwrap();
         h.set("load_in_8bit", "true").unwrap();
         assert_eq!(h.quantization(), Some(Quantization::EightBit));
+    }
+
+    #[test]
+    fn a_quantised_base_takes_no_training_that_needs_its_weights() {
+        for key in ["load_in_4bit", "load_in_8bit"] {
+            let mut h = Hyperparameters::default();
+            h.set(key, "true").unwrap();
+            for (other, value) in
+                [("finetuning_type", "full"), ("init_lora_weights", "pissa"), ("init_lora_weights", "pissa_niter_4")]
+            {
+                let error = h.set(other, value).unwrap_err().to_string();
+                assert!(error.contains(key) && error.contains(other), "{error}");
+            }
+            for (other, value) in [
+                ("init_lora_weights", "olora"),
+                ("use_dora", "true"),
+                ("bias", "all"),
+                ("modules_to_save", "lm_head, q_proj"),
+                ("optim", "adamw_8bit"),
+            ] {
+                h.set(other, value).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn an_adapter_is_described_in_words() {
+        let mut h = Hyperparameters::default();
+        for (key, text) in [
+            ("rank_pattern", "q_proj=4, 0.mlp.up_proj=2"),
+            ("alpha_pattern", r#"{"q_proj": 7.5}"#),
+            ("layers_to_transform", "0, 2-4"),
+            ("exclude_modules", "k_proj"),
+            ("modules_to_save", "lm_head, norm"),
+            ("use_dora", "true"),
+            ("bias", "lora_only"),
+            ("init_lora_weights", "pissa_niter_16"),
+        ] {
+            h.set(key, text).unwrap();
+        }
+        let lora = h.lora_config();
+        assert_eq!(lora.rank_pattern, [("0.mlp.up_proj".to_owned(), 2), ("q_proj".to_owned(), 4)]);
+        assert_eq!(lora.alpha_pattern, [("q_proj".to_owned(), 7.5)]);
+        assert_eq!(lora.layers_to_transform, [0, 2, 3, 4]);
+        assert_eq!((lora.form, lora.init), (LoraForm::WeightDecomposed, LoraInit::PissaIterated(16)));
+        assert_eq!(lora.modules_to_save, ["lm_head", "norm"]);
+        let before = h.clone();
+        for (key, text) in [
+            ("rank_pattern", "q_proj"),
+            ("rank_pattern", "q_proj=0"),
+            ("rank_pattern", "q_proj=1.5"),
+            ("alpha_pattern", "q_proj=-1"),
+            ("layers_to_transform", "4-2"),
+            ("layers_to_transform", "0-4000000000"),
+            ("init_lora_weights", "eva"),
+            ("init_lora_weights", "loftq"),
+            ("lora_bias", "true"),
+            ("bias", "some"),
+        ] {
+            assert!(h.set(key, text).is_err(), "{key}={text}");
+        }
+        assert_eq!(h, before);
+        for key in ["rank_pattern", "layers_to_transform", "modules_to_save"] {
+            h.set(key, "").unwrap();
+        }
+        assert!(h.lora_config().rank_pattern.is_empty() && h.modules_to_save.is_empty());
+        h.set("finetuning_type", "full").unwrap();
+        assert!(h.set("dtype", "bfloat16").is_err(), "full training is in float32");
     }
 
     #[test]

@@ -129,6 +129,7 @@ fn model(n: u32) -> Model {
         metrics: figures(87.5),
         status: ModelStatus::Draft,
         lineage: Lineage {
+            finetuning_type: tb_core::recipe::FinetuningType::Lora,
             identity: "id".into(),
             base_sha256: "base".into(),
             dataset_id: Some(DatasetId::from_uuid(uuid(1))),

@@ -1,4 +1,5 @@
-//! Writes a random adapter, a merged model and a pretrained model with our logits of them, for tests/golden/nn/check_adapter.py.
+//! Writes a random adapter, a merged model and a pretrained model, and an adapter of every kind, with our logits of them, for
+//! tests/golden/nn/check_adapter.py.
 //!
 //!     cargo run -p tb-nn --example adapter_for_peft -- OUT
 
@@ -6,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use tb_nn::checkpoint::{read_tensors, write_tensors};
+use tb_nn::checkpoint::{read_json, read_tensors, write_tensors};
 use tb_nn::{Batch, Decoder, LoraConfig, LoraInit, ScalingRule, TargetModules};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -38,7 +39,28 @@ fn main() -> Result<(), Box<dyn Error>> {
         random.save_full(&dir.join("full"), DType::F32)?;
         save(&dir.join("full_logits.safetensors"), &random, &batch)?;
     }
+    for entry in std::fs::read_dir(golden.join("adapters"))? {
+        kind(&entry?.path(), &golden, &out)?;
+    }
     Ok(())
+}
+
+/// A fresh adapter of the kind of a golden one, with every number moved, saved and merged.
+fn kind(folder: &Path, golden: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
+    let base = read_json(&folder.join("training.json"))?["base"].as_str().ok_or("no base")?.to_owned();
+    let config = LoraConfig::from_json(&read_json(&folder.join("start/adapter_config.json"))?)?;
+    let model = golden.join(&base);
+    let mut decoder = Decoder::load(&model, DType::F32, &Device::Cpu)?;
+    decoder.add_lora(&config, 42)?;
+    for (at, (_, var)) in decoder.trainable().into_iter().enumerate() {
+        let noise = Tensor::arange(0f32, var.elem_count() as f32, &Device::Cpu)?;
+        let noise = (noise + at as f64)?.sin()?.reshape(var.dims())?;
+        var.set(&(var.as_tensor() + (noise * 0.05)?)?)?;
+    }
+    let dir = out.join("kinds").join(folder.file_name().ok_or("no name")?);
+    decoder.save_adapter(&dir.join("adapter"), &base)?;
+    decoder.save_merged(&dir.join("merged"), DType::F32)?;
+    save(&dir.join("adapter_logits.safetensors"), &decoder, &batch(&model)?)
 }
 
 /// The ids of the model's golden file, without padding: one row.

@@ -4,8 +4,11 @@ mod adapter;
 mod attention;
 pub mod batch;
 pub(crate) mod block;
+mod full;
+mod head;
 pub mod induction;
 mod linear;
+mod merge;
 mod mlp;
 pub(crate) mod model;
 mod noise;
@@ -20,20 +23,19 @@ pub use recompute::Checkpointing;
 pub use tb_core::decoder_config::{Bias, DecoderConfig, Family, HeadKind, RopeScaling};
 pub use tb_core::quantization::Quantization;
 
-pub(crate) use linear::{Context, Linear};
-pub(crate) use param::Parameter;
+pub(crate) use linear::Context;
+pub(crate) use merge::Merged;
 
-use crate::lora::LoraConfig;
 use crate::ops::cross_entropy;
 use crate::ops::lanes::soft_cap;
-use crate::ops::linear::frozen_linear;
+use crate::ops::linear::{dropped, frozen_linear};
 use crate::weights::Weights;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use model::{Graph, Model};
 use param::{Builder, Form, Source};
 use rayon::prelude::*;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A causal language model of one of the [`Family`]s, with at most one adapter.
 pub struct Decoder {
@@ -41,8 +43,10 @@ pub struct Decoder {
     dtype: DType,
     device: Device,
     quantization: Option<Quantization>,
+    /// The files, where the linear layers were quantised as they were read.
+    unquantised: Option<PathBuf>,
     model: Model,
-    lora: Option<LoraConfig>,
+    lora: Option<adapter::Worn>,
     adapter: AdapterSwitch,
     checkpointing: Checkpointing,
     noise_alpha: f64,
@@ -83,7 +87,9 @@ impl Decoder {
         check_dtype(dtype)?;
         let quantization = form(&config, quantization)?;
         let weights = Weights::open(model)?;
-        Self::build(config, &Builder { source: Source::Checkpoint(&weights), dtype, device, quantization })
+        let builder = Builder { source: Source::Checkpoint(&weights), dtype, device, quantization };
+        let unquantised = matches!(quantization, Some(Form::Quantise(_))).then(|| model.to_owned());
+        Ok(Self { unquantised, ..Self::build(config, &builder)? })
     }
 
     /// A random f32 model with every weight trainable: matrices N(0, std) keyed by name and seed, norms 1, biases 0.
@@ -102,6 +108,7 @@ impl Decoder {
             dtype: builder.dtype,
             device: builder.device.clone(),
             quantization: builder.quantization.map(Form::quantization),
+            unquantised: None,
             model,
             lora: None,
             adapter: AdapterSwitch::On,
@@ -170,9 +177,22 @@ impl Decoder {
         if targets.ids.is_empty() {
             return Ok(Tensor::zeros((), DType::F32, &self.device)?);
         }
-        let hidden = self.at_targets(&self.hidden(batch, pass)?, batch, &targets)?; // (N, C)
-        let head = self.model.head();
-        cross_entropy::linear_cross_entropy(&hidden, head.tensor(), &targets.ids, self.logit_cap(), head.grad())
+        let all = self.hidden(batch, pass)?; // (B, T, C)
+        let hidden = self.at_targets(&all, batch, &targets)?; // (N, C)
+        if let Some(head) = self.model.plain_head(self.adapter) {
+            return cross_entropy::linear_cross_entropy(
+                &hidden,
+                head.tensor(),
+                &targets.ids,
+                self.logit_cap(),
+                head.grad(),
+            );
+        }
+        let layer = self.model.head_layer();
+        // Dropped before the targets are picked, so that a position's mask does not depend on the others.
+        let dropout = layer.lora.as_ref().and_then(|lora| layer.dropout(lora, pass));
+        let masked = dropout.map(|d| self.at_targets(&dropped(&all, d)?, batch, &targets)).transpose()?; // (N, C)
+        head::loss(&layer, &hidden, masked.as_ref(), &targets.ids, self.logit_cap(), self.context(pass))
     }
 
     /// Log-probability (nats) of every supervised target, per row in order of position; no gradient.
@@ -182,7 +202,11 @@ impl Decoder {
             Vec::new()
         } else {
             let hidden = self.at_targets(&self.looked_at(batch)?, batch, &targets)?;
-            cross_entropy::token_logprobs(&hidden, self.model.head().tensor(), &targets.ids, self.logit_cap())?
+            let cap = self.logit_cap();
+            match self.model.plain_head(self.adapter) {
+                Some(head) => cross_entropy::token_logprobs(&hidden, head.tensor(), &targets.ids, cap)?,
+                None => head::logprobs(&self.model.head_layer(), &hidden, &targets.ids, cap, self.context(Pass::Eval))?,
+            }
         }
         .into_iter();
         Ok(targets.per_row.iter().map(|n| all.by_ref().take(*n).collect()).collect())
@@ -195,8 +219,11 @@ impl Decoder {
 
     /// Logits (..., V) f32 of final hidden states (..., C).
     pub(crate) fn project(&self, hidden: &Tensor) -> Result<Tensor> {
-        let head = self.model.head().tensor().detach();
-        let logits = frozen_linear(hidden, &head, None)?.to_dtype(DType::F32)?;
+        let logits = match self.model.plain_head(self.adapter) {
+            Some(head) => frozen_linear(hidden, &head.tensor().detach(), None)?,
+            None => self.model.head_layer().forward(hidden, self.context(Pass::Eval))?.detach(),
+        };
+        let logits = logits.to_dtype(DType::F32)?;
         let Some(cap) = self.logit_cap() else { return Ok(logits) };
         let mut values = logits.flatten_all()?.to_vec1::<f32>()?;
         values.par_chunks_mut(self.config.vocab_size).for_each(|row| soft_cap(row, cap));

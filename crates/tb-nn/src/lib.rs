@@ -24,4 +24,4 @@ pub use decoder::{
 pub use error::{Error, Result};
 pub use generate::{Finish, Flow, Generated, GenerationConfig, generate};
 pub use gguf::GgufFormat;
-pub use lora::{LoraConfig, LoraInit, ScalingRule, TargetModules};
+pub use lora::{LoraConfig, LoraForm, LoraInit, ModuleNames, ScalingRule, TargetModules, TrainedBias};

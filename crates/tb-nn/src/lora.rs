@@ -1,160 +1,160 @@
-//! LoRA as PEFT defines it: the configuration and one adapted layer. Matching is in `tb_core::adapter`, files in `lora/adapter_file.rs`, the product in `ops::linear`.
-//!
-//! Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022; rank-stabilised scaling: Kalajdzievski, 2023.
-//! y = W x + s * B A dropout(x), with A (r, I), B (O, r), s = alpha / r, or alpha / sqrt(r) when rank-stabilised.
+//! One adapted module as PEFT computes it: first values, the factors of its product, what merging adds. The configuration and which
+//! modules are adapted are tb-core's (`lora`, `adapter`), files are in `lora/adapter_file.rs`, products in `ops::linear`.
 
 mod adapter_file;
+mod decomposition;
+mod first_values;
 
-pub(crate) use adapter_file::{read_adapter, write_adapter};
+pub(crate) use adapter_file::{PREFIX, peft_name, read_adapter, write_adapter};
+pub(crate) use first_values::part_of;
 pub use tb_core::adapter::TargetModules;
+pub use tb_core::lora::{LoraConfig, LoraForm, LoraInit, ModuleNames, ScalingRule, TrainedBias};
 
+use crate::Result;
 use crate::decoder::param::Parameter;
-use crate::{Error, Result, random};
-use candle_core::{DType, Device, Tensor, Var};
-use tb_core::random::{Purpose, Stream, name_key};
+use crate::ops::constant::ConstantRef;
+use crate::ops::linear::{Axis, beside, column_norms, row_norms};
+use candle_core::{DType, Tensor};
+use std::sync::{Arc, OnceLock};
+use tb_core::adapter::{Adapted, Role};
 
-/// What PEFT's `LoraConfig` says, as far as it is supported.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LoraConfig {
-    /// Rank, at least 1.
-    pub r: usize,
-    /// Numerator of the scaling.
-    pub lora_alpha: f64,
-    /// Probability in [0, 1) of dropping an input of A while training.
-    pub lora_dropout: f64,
-    /// Which linears are adapted.
-    pub target_modules: TargetModules,
-    /// How alpha and r make the scaling.
-    pub scaling_rule: ScalingRule,
-    /// First values of A and B.
-    pub init: LoraInit,
-    /// Hub name or folder of the base model, as `adapter_config.json` names it.
-    pub base_model_name_or_path: Option<String>,
-    /// Unknown keys that reading passed over, as PEFT does; for a warning.
-    pub unknown_keys: Vec<String>,
-}
-
-impl Default for LoraConfig {
-    /// PEFT's defaults, with its targets for Llama and Qwen2 (`q_proj`, `v_proj`).
-    fn default() -> Self {
-        Self {
-            r: 8,
-            lora_alpha: 8.0,
-            lora_dropout: 0.0,
-            target_modules: TargetModules::default(),
-            scaling_rule: ScalingRule::AlphaOverR,
-            init: LoraInit::KaimingUniform,
-            base_model_name_or_path: None,
-            unknown_keys: Vec::new(),
-        }
-    }
-}
-
-/// The rule for s.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ScalingRule {
-    /// s = alpha / r.
-    AlphaOverR,
-    /// s = alpha / sqrt(r): `use_rslora`.
-    RankStabilised,
-}
-
-/// First values of the adapter (`init_lora_weights`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoraInit {
-    /// `true`: A uniform in +-1/sqrt(I), B zero, so that training starts at the base model.
-    KaimingUniform,
-    /// `"gaussian"`: A normal with standard deviation 1/r, B zero.
-    Gaussian,
-    /// `false`: A uniform in +-1/sqrt(I), B uniform in +-1/sqrt(r): a random adapter, for tests.
-    Random,
-}
-
-impl LoraConfig {
-    /// s of the formula.
-    #[must_use]
-    pub fn scaling(&self) -> f64 {
-        match self.scaling_rule {
-            ScalingRule::AlphaOverR => self.lora_alpha / self.r as f64,
-            ScalingRule::RankStabilised => self.lora_alpha / (self.r as f64).sqrt(),
-        }
-    }
-
-    /// Refuses values outside their range, by PEFT's name of the field.
-    pub fn check(&self) -> Result<()> {
-        if self.r == 0 || self.r > 1 << 20 {
-            return Err(Error::config("r", format!("{} must be at least 1", self.r)));
-        }
-        if !self.lora_alpha.is_finite() || self.lora_alpha <= 0.0 {
-            return Err(Error::config("lora_alpha", format!("{} must be a positive number", self.lora_alpha)));
-        }
-        if !(0.0..1.0).contains(&self.lora_dropout) {
-            return Err(Error::config("lora_dropout", format!("{} must be from 0 to below 1", self.lora_dropout)));
-        }
-        Ok(())
-    }
-}
-
-/// The two matrices of one adapted linear.
+/// The adapter of one module. Of the embedding A is (r, V) and B (C, r), elsewhere A is (r, I) and B (O, r); all f32.
 #[derive(Clone, Debug)]
 pub(crate) struct LoraLayer {
-    /// (r, I) f32.
     pub(crate) a: Parameter,
-    /// (O, r) f32.
     pub(crate) b: Parameter,
+    /// (O): `lora_bias`; s times it is added.
+    pub(crate) bias: Option<Parameter>,
+    /// DoRA's lengths.
+    pub(crate) magnitude: Option<Magnitude>,
+    /// A and B at the start, where they were taken out of the base weight, which is left as it is: their product is subtracted.
+    pub(crate) taken: Option<(Tensor, Tensor)>,
+    pub(crate) role: Role,
     pub(crate) scaling: f64,
     pub(crate) dropout: f64,
 }
 
+/// DoRA's trained lengths m (O), of the embedding (C).
+#[derive(Clone, Debug)]
+pub(crate) struct Magnitude {
+    pub(crate) m: Parameter,
+    /// ||W + s B A|| of an adapter that never changes.
+    norms: Arc<OnceLock<Tensor>>,
+}
+
+impl Magnitude {
+    pub(crate) fn new(m: Parameter) -> Self {
+        Self { m, norms: Arc::new(OnceLock::new()) }
+    }
+}
+
 impl LoraLayer {
-    /// First values for the module at `path` with a weight of (outputs, inputs). Keyed by the weights' names, so the order of layers does not matter.
-    pub(crate) fn init(
-        config: &LoraConfig,
-        path: &str,
-        (outputs, inputs): (usize, usize),
-        seed: u64,
-        device: &Device,
-    ) -> Result<Self> {
-        let stream = |matrix| Stream::new(seed, 0, Purpose::Init, name_key(&peft_name(path, matrix)));
-        let (shape_a, shape_b) = ((config.r, inputs), (outputs, config.r));
-        let bound = 1.0 / (inputs as f64).sqrt();
-        let uniform = |shape: (usize, usize), bound: f64, stream| random::uniform(shape, -bound, bound, stream);
-        let zeros = || Tensor::zeros(shape_b, DType::F32, device);
-        let (a, b) = match config.init {
-            LoraInit::KaimingUniform => (uniform(shape_a, bound, stream(Matrix::A))?, zeros()?),
-            LoraInit::Gaussian => (random::normal(shape_a, 1.0 / config.r as f64, stream(Matrix::A))?, zeros()?),
-            LoraInit::Random => (
-                uniform(shape_a, bound, stream(Matrix::A))?,
-                uniform(shape_b, 1.0 / (config.r as f64).sqrt(), stream(Matrix::B))?,
-            ),
+    /// A and B of the whole product, with what was taken from the base subtracted: [A; A0] and [B, -B0].
+    pub(crate) fn factors(&self) -> Result<(Tensor, Tensor)> {
+        let (a, b) = (self.a.tensor(), self.b.tensor());
+        match &self.taken {
+            None => Ok((a.clone(), b.clone())),
+            Some((a0, b0)) => Ok((beside(a, a0, Axis::Rows)?, beside(b, &b0.neg()?, Axis::Columns)?)),
+        }
+    }
+
+    /// ||W + s B A|| for the weight W as it is in use, dequantised, outside any graph; computed once where nothing changes.
+    pub(crate) fn norms<'w>(&self, magnitude: &Magnitude, weight: impl Into<ConstantRef<'w>>) -> Result<Tensor> {
+        if let Some(norms) = magnitude.norms.get() {
+            return Ok(norms.clone());
+        }
+        let norms = self.norms_of(weight.into())?;
+        if [&self.a, &self.b].iter().all(|p| p.var().is_none()) {
+            return Ok(magnitude.norms.get_or_init(|| norms).clone());
+        }
+        Ok(norms)
+    }
+
+    fn norms_of(&self, weight: ConstantRef<'_>) -> Result<Tensor> {
+        let (a, b) = self.factors()?;
+        let (a, b) = (a.detach(), b.detach());
+        match self.role {
+            Role::Linear | Role::Head => row_norms(weight, &a, &b, self.scaling),
+            Role::Embedding => column_norms(&weight.dense()?, &a, &b, self.scaling),
+        }
+    }
+
+    /// The weight with the adapter in it, f32: W + s B A, of the embedding W + s (B A)', each row (column) stretched to its length.
+    pub(crate) fn merged(&self, weight: &Tensor) -> Result<Tensor> {
+        let weight = weight.detach().to_dtype(DType::F32)?;
+        let (a, b) = self.factors()?;
+        let delta = (b.detach().matmul(&a.detach())? * self.scaling)?;
+        let sum = match self.role {
+            Role::Linear | Role::Head => (&weight + delta)?,
+            Role::Embedding => (&weight + delta.t()?)?,
         };
-        Ok(Self {
-            a: Parameter::Trained(Var::from_tensor(&a.to_device(device)?)?),
-            b: Parameter::Trained(Var::from_tensor(&b.to_device(device)?)?),
-            scaling: config.scaling(),
-            dropout: config.lora_dropout,
+        let Some(magnitude) = &self.magnitude else { return Ok(sum) };
+        let gains = (magnitude.m.tensor().detach() / self.norms_of((&weight).into())?)?;
+        Ok(match self.role {
+            Role::Linear | Role::Head => sum.broadcast_mul(&gains.unsqueeze(1)?)?,
+            Role::Embedding => sum.broadcast_mul(&gains)?,
         })
     }
 
-    /// s * B A, (O, I) f32.
-    pub(crate) fn delta(&self) -> Result<Tensor> {
-        let (a, b) = (self.a.tensor().detach(), self.b.tensor().detach());
-        Ok((b.matmul(&a)? * self.scaling)?)
+    /// What merging adds to the bias: s times the adapter's.
+    pub(crate) fn bias_delta(&self) -> Result<Option<Tensor>> {
+        self.bias.as_ref().map(|bias| Ok((bias.tensor().detach() * self.scaling)?)).transpose()
+    }
+
+    /// Everything stored, by its part of PEFT's name.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = (Factor, &Parameter)> {
+        [
+            Some((Factor::A, &self.a)),
+            Some((Factor::B, &self.b)),
+            self.bias.as_ref().map(|p| (Factor::Bias, p)),
+            self.magnitude.as_ref().map(|m| (Factor::Magnitude, &m.m)),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// What is saved: A and B of twice the rank where they were taken from the base, so that they fit the unchanged base.
+    pub(crate) fn saved(&self) -> Result<Vec<(Factor, Tensor)>> {
+        let (a, b) = self.factors()?;
+        Ok(self
+            .parameters()
+            .map(|(factor, p)| {
+                let tensor = match factor {
+                    Factor::A => &a,
+                    Factor::B => &b,
+                    Factor::Bias | Factor::Magnitude => p.tensor(),
+                };
+                (factor, tensor.detach())
+            })
+            .collect())
     }
 }
 
-/// One of the two matrices of an adapter.
+/// One trained tensor of an adapted module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Matrix {
+pub(crate) enum Factor {
     A,
     B,
+    Bias,
+    Magnitude,
 }
 
-/// PEFT's key of a matrix: `base_model.model.<path>.lora_A.weight`.
-pub(crate) fn peft_name(path: &str, matrix: Matrix) -> String {
-    let which = match matrix {
-        Matrix::A => "lora_A",
-        Matrix::B => "lora_B",
-    };
-    format!("base_model.model.{path}.{which}.weight")
+impl Factor {
+    /// Its shape on a module.
+    pub(crate) fn shape(self, module: &Adapted) -> Vec<usize> {
+        match self {
+            Self::A => vec![module.rank, module.inputs],
+            Self::B => vec![module.outputs, module.rank],
+            Self::Bias | Self::Magnitude => vec![module.outputs],
+        }
+    }
+}
+
+/// The tensors of a module besides A and B.
+pub(crate) fn extra(form: LoraForm) -> Option<Factor> {
+    match form {
+        LoraForm::Plain => None,
+        LoraForm::WithBias => Some(Factor::Bias),
+        LoraForm::WeightDecomposed => Some(Factor::Magnitude),
+    }
 }

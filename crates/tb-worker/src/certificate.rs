@@ -2,6 +2,8 @@
 //!
 //! Fused operations without a backward pass drop gradients in silence while the loss still falls; this refuses such a run.
 
+use std::collections::HashSet;
+
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 use tb_core::ErrorCode;
@@ -43,20 +45,12 @@ pub fn certify(recipe: &dyn Recipe, seed: u64, rows: usize) -> Result<Certificat
     if frozen > 0 {
         return Err(refused(&format!("{frozen} frozen tensors received a gradient")));
     }
-    let zero_b: std::collections::HashSet<String> = trainable
-        .iter()
-        .filter(|(name, _)| name.contains(".lora_B."))
-        .map(|(name, var)| Ok((name.replace(".lora_B.", ".lora_A."), is_zero(var.as_tensor())?)))
-        .collect::<Result<Vec<_>>>()?
-        .into_iter()
-        .filter_map(|(name, zero)| zero.then_some(name))
-        .collect();
+    let silent = silent_at_first(&trainable)?;
     for (name, gradient) in before.iter() {
         match kind(gradient) {
             Kind::NotFinite => return Err(not_finite(name)),
             Kind::Some => certificate.with_gradient += 1,
-            // A's gradient is B^T times something: 0 while B is 0.
-            Kind::Zero if zero_b.contains(name) => certificate.zero_as_expected += 1,
+            Kind::Zero if silent.contains(name) => certificate.zero_as_expected += 1,
             Kind::Zero => return Err(refused(&format!("{name} received no gradient"))),
         }
     }
@@ -78,6 +72,20 @@ pub fn certify(recipe: &dyn Recipe, seed: u64, rows: usize) -> Result<Certificat
         }
     }
     Ok(certificate)
+}
+
+/// Tensors without a gradient while their other factor is 0: A's is B' times something, and of an embedding, where A starts at 0, B's
+/// is something times A'.
+fn silent_at_first(trainable: &[(String, candle_core::Var)]) -> Result<HashSet<String>> {
+    let mut silent = HashSet::new();
+    for (name, var) in trainable {
+        for (zero, other) in [(".lora_B.weight", ".lora_A.weight"), (".lora_embedding_A", ".lora_embedding_B")] {
+            if name.ends_with(zero) && is_zero(var.as_tensor())? {
+                silent.insert(name.replace(zero, other));
+            }
+        }
+    }
+    Ok(silent)
 }
 
 /// Gradients of every trainable tensor, and how many other tensors received one.
@@ -149,6 +157,38 @@ mod tests {
             Certificate { with_gradient: 14, zero_as_expected: 14, after_one_step: 28, frozen_with_gradient: 0 };
         assert_eq!(certificate, expected);
         assert!(bits(&recipe) == before);
+    }
+
+    /// (fresh and without a gradient, with one) before the first step, and all after it.
+    #[test]
+    fn it_holds_for_every_kind_of_adapter_and_for_all_weights() {
+        let place = Place::new();
+        for (settings_of_kind, silent, with) in [
+            (&[("use_dora", "true")][..], 14, 28),
+            (&[("lora_bias", "true")], 14, 28),
+            (&[("init_lora_weights", "pissa")], 0, 28),
+            (&[("init_lora_weights", "olora"), ("use_dora", "true")], 0, 42),
+            (&[("target_modules", "embed_tokens,lm_head,q_proj")], 4, 4),
+            (&[("target_modules", "embed_tokens,lm_head"), ("use_dora", "true")], 2, 4),
+            (&[("modules_to_save", "norm,lm_head")], 14, 20),
+            (&[("rank_pattern", "q_proj=4"), ("layers_to_transform", "1"), ("target_modules", "q_proj,v_proj")], 2, 2),
+            (&[("finetuning_type", "full")], 0, 20),
+            (&[("use_dora", "true"), ("load_in_4bit", "true")], 14, 28),
+            (&[("init_lora_weights", "olora"), ("load_in_8bit", "true")], 0, 28),
+            (&[("modules_to_save", "0.self_attn.o_proj"), ("load_in_4bit", "true")], 14, 15),
+        ] {
+            for dropout in ["0", "0.2"] {
+                let mut h = settings();
+                h.set("lora_dropout", dropout).unwrap();
+                settings_of_kind.iter().for_each(|(key, value)| h.set(key, value).unwrap());
+                let recipe = recipe(&place.base(), &h);
+                let before = bits(&recipe);
+                let certificate = certify(&recipe, h.seed, 4).unwrap_or_else(|e| panic!("{settings_of_kind:?}: {e}"));
+                let found = (certificate.zero_as_expected, certificate.with_gradient, certificate.after_one_step);
+                assert_eq!(found, (silent, with, silent + with), "{settings_of_kind:?}");
+                assert!(bits(&recipe) == before);
+            }
+        }
     }
 
     #[test]

@@ -137,12 +137,8 @@ fn write(
             decoder
                 .save_merged_in_shards(folder, stored, shard_bytes)
                 .map_err(|e| memory::blame_disk(e.into(), folder, bytes))?;
-            if gguf::is_gguf(base) {
-                gguf::write_tokenizer(base, folder)?;
-            } else {
-                output::copy_if_there(base, folder, "generation_config.json")?;
-                output::copy_tokenizer(base, folder)?;
-            }
+            output::copy_if_there(base, folder, "generation_config.json")?;
+            output::copy_tokenizer(base, folder)?;
             return Ok((stored != DType::F32, None));
         }
         ExportFormat::GgufF16 => GgufFormat::F16,

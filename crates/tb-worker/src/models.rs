@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use tb_core::recipe::{Dtype, Hyperparameters};
+use candle_core::DType;
+use tb_core::recipe::{Dtype, FinetuningType, Hyperparameters};
 use tb_core::run_folder::ModelSource;
 use tb_data::model_folder::adapter_quantization;
 use tb_data::tokenize::TextTokenizer;
 use tb_nn::decoder::induction::Planting;
 use tb_nn::decoder::{AdapterUse, Checkpointing, Decoder, read_config};
-use tb_nn::lora::{LoraConfig, LoraInit, ScalingRule};
 
 use crate::device;
 use crate::error::Result;
@@ -33,19 +33,34 @@ pub fn frozen(source: &ModelSource, dtype: Dtype, device_id: &str) -> Result<Dec
     Ok(decoder)
 }
 
-/// A model whose adapter trains: the one that the source names, or a fresh one.
+/// A model to fine-tune: with an adapter that trains, the one that the source names or a fresh one, or with every weight in training
+/// (of a source with an adapter, the base with that merged in).
 ///
 /// # Errors
 /// As [`frozen`], or hyperparameters that do not fit the model.
-pub fn with_adapter(source: &ModelSource, h: &Hyperparameters, device_id: &str) -> Result<Decoder> {
+pub fn fine_tuned(source: &ModelSource, h: &Hyperparameters, device_id: &str) -> Result<Decoder> {
     let device = device::open(device_id)?;
-    let mut decoder = Decoder::load_as(&source.base, device::dtype(h.dtype), h.quantization(), &device)?;
-    match &source.adapter {
-        Some(adapter) => {
-            decoder.load_adapter(adapter, AdapterUse::Trained)?;
+    let mut decoder = match h.finetuning_type {
+        FinetuningType::Lora => {
+            let mut decoder = Decoder::load_as(&source.base, device::dtype(h.dtype), h.quantization(), &device)?;
+            match &source.adapter {
+                Some(adapter) => {
+                    decoder.load_adapter(adapter, AdapterUse::Trained)?;
+                }
+                None => decoder.add_lora(&h.lora_config(), h.seed)?,
+            }
+            decoder
         }
-        None => decoder.add_lora(&lora_config(h), h.seed)?,
-    }
+        FinetuningType::Full => {
+            let mut decoder = Decoder::load(&source.base, DType::F32, &device)?;
+            if let Some(adapter) = &source.adapter {
+                decoder.load_adapter(adapter, AdapterUse::Frozen)?;
+                decoder.merge_adapter()?;
+            }
+            decoder.train_all()?;
+            decoder
+        }
+    };
     decoder.set_checkpointing(checkpointing(h));
     decoder.set_noise(h.neftune_noise_alpha);
     Ok(decoder)
@@ -84,16 +99,4 @@ pub fn pad_id(tokenizer: &TextTokenizer) -> u32 {
 #[must_use]
 pub fn checkpointing(h: &Hyperparameters) -> Checkpointing {
     if h.gradient_checkpointing { Checkpointing::PerBlock } else { Checkpointing::Off }
-}
-
-fn lora_config(h: &Hyperparameters) -> LoraConfig {
-    LoraConfig {
-        r: h.lora_r as usize,
-        lora_alpha: h.lora_alpha,
-        lora_dropout: h.lora_dropout,
-        target_modules: (&h.target_modules).into(),
-        scaling_rule: if h.use_rslora { ScalingRule::RankStabilised } else { ScalingRule::AlphaOverR },
-        init: LoraInit::KaimingUniform,
-        ..LoraConfig::default()
-    }
 }

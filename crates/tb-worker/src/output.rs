@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tb_core::run_folder::FileHash;
 use tb_data::files::sha256_file;
+use tb_data::gguf;
 
 use crate::error::{Failure, Result};
 
@@ -49,11 +50,14 @@ pub fn write_folder(folder: &Path, listed_as: &str, fill: impl FnOnce(&Path) -> 
     Ok(files)
 }
 
-/// Copies tokenizer and chat template, as far as `from` has them.
+/// Copies tokenizer and chat template of a model folder, as far as it has them, or writes those of a GGUF file.
 ///
 /// # Errors
 /// A file that cannot be copied.
 pub fn copy_tokenizer(from: &Path, to: &Path) -> Result<()> {
+    if gguf::is_gguf(from) {
+        return Ok(gguf::write_tokenizer(from, to)?);
+    }
     for name in TOKENIZER_FILES {
         copy_if_there(from, to, name)?;
     }

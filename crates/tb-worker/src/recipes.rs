@@ -3,10 +3,12 @@
 pub mod pretrain;
 pub mod sft;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Tensor;
+use tb_nn::checkpoint::write_tensors;
 use tb_nn::decoder::{Batch, Decoder, Pass};
 
 use crate::batches::Grouping;
@@ -38,4 +40,11 @@ pub trait Recipe {
 
     /// Writes the weights in training, bit for bit, into the folder of a checkpoint, under [`Self::weights_file`].
     fn write_weights(&self, folder: &Path) -> Result<()>;
+}
+
+/// Writes every variable of a decoder, bit for bit.
+fn write_trained(decoder: &Decoder, path: &Path) -> Result<()> {
+    let tensors: Vec<(String, Tensor)> =
+        decoder.trainable().into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect();
+    Ok(write_tensors(path, &tensors, &BTreeMap::new())?)
 }

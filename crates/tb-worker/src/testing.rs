@@ -74,7 +74,7 @@ pub fn settings() -> Hyperparameters {
 /// A recipe for fine-tuning that model.
 pub fn recipe(base: &Path, h: &Hyperparameters) -> Sft {
     let source = ModelSource { base: base.to_owned(), adapter: None };
-    let decoder = models::with_adapter(&source, h, "cpu").unwrap();
+    let decoder = models::fine_tuned(&source, h, "cpu").unwrap();
     // Held-out rows from the same twenty: what makes the one loss fall makes the other fall.
     let rows = || {
         let samples = Samples::Held(rows(20, 1));

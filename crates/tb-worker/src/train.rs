@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use tb_core::ErrorCode;
-use tb_core::adapter;
 use tb_core::footprint::{Activations, Dropout, Trained, Workload, footprint};
 use tb_core::recipe::{Hyperparameters, Method};
 use tb_core::run_folder::{Certificate, DataSource, Done, Level, Outcome, Plan, RunEventBody, TrainTask, Want};
@@ -149,7 +148,7 @@ fn prepare(session: &Session, task: &TrainTask) -> Result<Prepared> {
     let base = task.model.base.clone();
     let recipe: Box<dyn Recipe> = match task.method {
         Method::Sft => {
-            let decoder = models::with_adapter(&task.model, h, device)?;
+            let decoder = models::fine_tuned(&task.model, h, device)?;
             let grouping = if h.group_by_length { Grouping::ByLength } else { Grouping::AsTheyCome };
             Box::new(Sft::new(decoder, training, grouping, base))
         }
@@ -232,11 +231,13 @@ fn fitting(recipe: &dyn Recipe, h: &Hyperparameters, file_bytes: u64) -> Option<
 /// The run as its memory depends on it, with micro-batches of `micro_rows` rows.
 fn workload(recipe: &dyn Recipe, h: &Hyperparameters, micro_rows: u32, file_bytes: u64) -> Workload {
     let (decoder, data) = (recipe.decoder(), recipe.data());
-    let trained = decoder.lora().map_or(Trained::All, |lora| Trained::Adapter {
-        linears: adapter::adapted(decoder.config(), &lora.target_modules).unwrap_or_default(),
-        rank: lora.r as u32,
-        dropout: if lora.lora_dropout > 0.0 { Dropout::On } else { Dropout::Off },
-    });
+    let trained = match (decoder.adapter_plan(), decoder.lora()) {
+        (Some(plan), Some(lora)) => Trained::Adapter {
+            plan: plan.clone(),
+            dropout: if lora.lora_dropout > 0.0 { Dropout::On } else { Dropout::Off },
+        },
+        (None, _) | (_, None) => Trained::All,
+    };
     let samples = [data.rows.samples(), data.eval_rows.samples()];
     let tokens = |s: &rows::Samples| (0..s.len()).map(|at| s.tokens(at) as u64).sum::<u64>();
     Workload {

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use candle_core::{DType, Device};
 use serde_json::json;
-use tb_core::adapter::{TargetModules, adapted};
+use tb_core::adapter::{Unmatched, plan};
 use tb_core::footprint::{Activations, BatchShape, Dropout, Footprint, Trained, Workload, footprint};
 use tb_core::packing::best_fit_decreasing;
 use tb_core::recipe::{self, Dtype, Hyperparameters, Method, Optim};
@@ -122,15 +122,13 @@ fn figures(path: &Path, base: &Path, h: &Hyperparameters, batch: u32) -> (u64, u
 
 fn estimate(base: &Path, train: &Path, eval: Option<&Path>, h: &Hyperparameters) -> Footprint {
     let config = model_folder::read_config(base).unwrap();
-    let targets = TargetModules::from(&h.target_modules);
     let (rows, tokens, shape) = figures(train, base, h, h.per_device_train_batch_size);
     let (eval_rows, eval_tokens, eval_shape) =
         eval.map(|path| figures(path, base, h, h.per_device_eval_batch_size)).unwrap_or((0, 0, BatchShape::default()));
     let size = |path: &Path| std::fs::metadata(path).unwrap().len();
     let workload = Workload {
         trained: Trained::Adapter {
-            linears: adapted(&config, &targets).unwrap(),
-            rank: h.lora_r,
+            plan: plan(&config, &h.lora_config(), Unmatched::Refused).unwrap(),
             dropout: if h.lora_dropout > 0.0 { Dropout::On } else { Dropout::Off },
         },
         weight_bytes: if h.dtype == Dtype::Bf16 { 2 } else { 4 },

@@ -4,6 +4,7 @@
     python tests/golden/nn/check_adapter.py OUT
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -35,4 +36,9 @@ for base in ["llama_tied", "llama_scaled", "qwen2"]:
     compare(f"{base} adapter", PeftModel.from_pretrained(load(HERE / base), OUT / base / "adapter"), ours)
     compare(f"{base} merged", load(OUT / base / "merged"), ours)
     compare(f"{base} full", load(OUT / base / "full"), load_file(OUT / base / "full_logits.safetensors"))
+for kind in sorted((OUT / "kinds").iterdir()):
+    ours = load_file(kind / "adapter_logits.safetensors")
+    base = json.loads((kind / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"]
+    compare(f"{kind.name} adapter", PeftModel.from_pretrained(load(HERE / base), kind / "adapter"), ours)
+    compare(f"{kind.name} merged", load(kind / "merged"), ours)
 sys.exit(worst > 1e-4)

@@ -1,7 +1,9 @@
 //! The fields of a training form: one entry per hyperparameter with its kind, range and one line of help.
 //! The command line, the checks and (later) the window's form read this table.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+use crate::lora::LoraInit;
 
 /// What a field accepts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,7 +18,20 @@ pub enum Kind {
     Words(&'static [&'static str]),
     /// Names separated by commas, a regular expression, or `all-linear`.
     Modules,
+    /// Names separated by commas, or none.
+    Names,
+    /// Layer numbers and ranges of them, separated by commas, or none.
+    Layers,
+    /// `name=number` pairs separated by commas, or none; the numbers are whole.
+    Ranks(u64, u64),
+    /// `name=number` pairs separated by commas, or none.
+    Alphas(f64, f64),
+    /// First values of an adapter.
+    FirstValues,
 }
+
+/// Highest layer number.
+const MOST_LAYERS: u64 = 10_000;
 
 /// Whether a range holds its upper end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +64,7 @@ pub enum Level {
     Advanced,
 }
 
-use Kind::{Modules, Number, Switch, Whole, Words};
+use Kind::{Alphas, FirstValues, Layers, Modules, Names, Number, Ranks, Switch, Whole, Words};
 use Level::{Advanced, Basic};
 use Upper::{Closed, Open};
 
@@ -61,11 +76,21 @@ macro_rules! fields {
 }
 
 fields! {
+    "finetuning_type", Advanced, Words(&["lora", "full"]), "Train an adapter, or every weight: much more memory.";
     "lora_r", Basic, Whole(1, 1024), "Rank of the adapter: more learns more and costs more.";
     "lora_alpha", Advanced, Number(1e-3, 1e6, Closed), "Scale of the adapter: its update is multiplied by alpha / r.";
     "lora_dropout", Advanced, Number(0.0, 1.0, Open), "Share of the adapter's input set to 0 in training.";
     "target_modules", Advanced, Modules, "Layers that get an adapter.";
+    "exclude_modules", Advanced, Names, "Layers among them that get none.";
+    "layers_to_transform", Advanced, Layers, "Numbers of the layers that get an adapter; empty for all.";
+    "rank_pattern", Advanced, Ranks(1, 1024), "Ranks of single layers in place of lora_r, as name=rank.";
+    "alpha_pattern", Advanced, Alphas(1e-3, 1e6), "Alphas of single layers in place of lora_alpha, as name=alpha.";
+    "modules_to_save", Advanced, Names, "Layers trained in full beside the adapter, such as lm_head or embed_tokens.";
     "use_rslora", Advanced, Switch, "Scale by alpha / sqrt(r), for high ranks.";
+    "use_dora", Advanced, Switch, "DoRA: train lengths apart from directions; slower, often better at low ranks.";
+    "lora_bias", Advanced, Switch, "Give the adapter a bias.";
+    "bias", Advanced, Words(&["none", "all", "lora_only"]), "Biases of the base that train along.";
+    "init_lora_weights", Advanced, FirstValues, "First values: true starts at the base; pissa and olora learn faster, from its main directions.";
     "learning_rate", Basic, Number(1e-12, 10.0, Closed), "Peak size of a step; 1e-4 to 3e-4 is usual for LoRA.";
     "num_train_epochs", Basic, Number(1e-6, 10_000.0, Closed), "Passes over the data.";
     "max_steps", Advanced, Whole(-1, 1_000_000_000), "Steps to do instead of epochs; -1 counts epochs.";
@@ -134,6 +159,15 @@ impl Field {
             Switch => "true or false".to_owned(),
             Words(words) => format!("one of {}", words.join(", ")),
             Modules => "names separated by commas, a regular expression, or all-linear".to_owned(),
+            Names => "names separated by commas, or nothing".to_owned(),
+            Layers => "layer numbers separated by commas, such as 0,2,4-6, or nothing".to_owned(),
+            Ranks(low, high) => {
+                format!("name=rank pairs separated by commas, each rank from {low} to {high}, or nothing")
+            }
+            Alphas(low, high) => {
+                format!("name=alpha pairs separated by commas, each alpha from {low} to {high}, or nothing")
+            }
+            FirstValues => "true, false, gaussian, pissa, pissa_niter_N (N up to 64) or olora".to_owned(),
         }
     }
 
@@ -146,12 +180,17 @@ impl Field {
             Number(..) => text.parse::<f64>().ok().filter(|n| n.is_finite()).map(Value::from),
             Switch => text.parse::<bool>().ok().map(Value::from),
             Words(words) => words.contains(&text).then(|| Value::from(text)),
+            FirstValues => Some(Value::from(text)),
+            Names => Some(Value::from(parts(text).collect::<Vec<_>>())),
+            Layers => parts(text).map(layers).collect::<Option<Vec<_>>>().map(|all| Value::from(all.concat())),
+            Ranks(..) => table(text, |n| n.parse::<u64>().ok().map(Value::from)),
+            Alphas(..) => table(text, |n| n.parse::<f64>().ok().filter(|n| n.is_finite()).map(Value::from)),
             Modules if text.is_empty() => None,
             // A plain name is a suffix; anything with a regular expression's signs is a pattern.
             Modules if text == "all-linear" || text.contains(['*', '(', '[', '\\', '|', '+', '^', '$', '?']) => {
                 Some(Value::from(text))
             }
-            Modules => Some(Value::from(text.split(',').map(str::trim).filter(|s| !s.is_empty()).collect::<Vec<_>>())),
+            Modules => Some(Value::from(parts(text).collect::<Vec<_>>())),
         }
     }
 
@@ -168,6 +207,15 @@ impl Field {
                     }
             }),
             Switch => value.is_boolean(),
+            FirstValues => {
+                value.as_str().is_some_and(|text| text.parse().is_ok_and(|init: LoraInit| init != LoraInit::Loftq))
+            }
+            Names => value.as_array().is_some_and(|all| all.iter().all(|n| n.as_str().is_some_and(|n| !n.is_empty()))),
+            Layers => {
+                value.as_array().is_some_and(|all| all.iter().all(|n| n.as_u64().is_some_and(|n| n <= MOST_LAYERS)))
+            }
+            Ranks(low, high) => numbers(value, |n| n.as_u64().is_some_and(|n| (low..=high).contains(&n))),
+            Alphas(low, high) => numbers(value, |n| n.as_f64().is_some_and(|n| (low..=high).contains(&n))),
             Words(words) => value.as_str().is_some_and(|w| words.contains(&w)),
             Modules => match value {
                 Value::String(pattern) => !pattern.is_empty(),
@@ -178,4 +226,32 @@ impl Field {
             },
         }
     }
+}
+
+/// The parts between commas.
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
+}
+
+/// `7`, or `2-5`, both ends included.
+fn layers(text: &str) -> Option<Vec<u64>> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (first.trim().parse::<u64>().ok()?, last.trim().parse::<u64>().ok()?);
+    (first <= last && last <= MOST_LAYERS).then(|| (first..=last).collect())
+}
+
+/// `name=number` pairs, or a JSON object.
+fn table(text: &str, number: impl Fn(&str) -> Option<Value>) -> Option<Value> {
+    if text.starts_with('{') {
+        return serde_json::from_str::<Map<String, Value>>(text).ok().map(Value::Object);
+    }
+    let pairs = parts(text).map(|pair| {
+        let (name, n) = pair.rsplit_once('=')?;
+        Some((name.trim().to_owned(), number(n.trim())?))
+    });
+    pairs.collect::<Option<Map<String, Value>>>().map(Value::Object)
+}
+
+fn numbers(value: &Value, fits: impl Fn(&Value) -> bool) -> bool {
+    value.as_object().is_some_and(|all| all.iter().all(|(name, n)| !name.is_empty() && fits(n)))
 }

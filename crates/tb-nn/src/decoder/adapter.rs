@@ -1,17 +1,22 @@
-//! The decoder's adapter and its saved forms: adding, loading, switching, merging, and what is trainable. PEFT's rules are in `lora.rs`.
+//! The decoder's adapter: adding, loading, saving, switching, and what is trainable. PEFT's rules are in tb-core's `adapter`, what one
+//! module computes in `lora.rs`, merging in `merge.rs`.
 
 use super::Decoder;
-use super::param::{LinearWeight, Parameter};
-use crate::checkpoint::{write_json, write_model};
-use crate::lora::{LoraConfig, LoraLayer, Matrix, TargetModules, peft_name, read_adapter, write_adapter};
+use super::param::Parameter;
+use crate::checkpoint::write_json;
+use crate::lora::{
+    Factor, LoraConfig, LoraInit, LoraLayer, Magnitude, PREFIX, TargetModules, extra, part_of, peft_name, read_adapter,
+    write_adapter,
+};
+use crate::ops::constant::ConstantRef;
 use crate::weights::Weights;
 use crate::{Error, Result};
 use candle_core::{DType, Tensor, Var};
-use serde_json::{Map, json};
-use std::collections::{BTreeMap, BTreeSet};
+use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
-use tb_core::adapter::{Unmatched, select, suffixes};
+use tb_core::adapter::{Adapted, AdapterPlan, Role, Saved, Unmatched, plan, suffixes};
 use tb_core::decoder_config::{EMBEDDING, HEAD};
 use tb_core::quantization;
 use tb_core::recipe::Dtype;
@@ -37,22 +42,33 @@ pub enum AdapterUse {
 /// An adapter in memory that is not, or not only, on a model: many can share one base, one at a time.
 #[derive(Clone, Debug)]
 pub struct Adapter {
-    config: LoraConfig,
+    worn: Worn,
+    /// By module path.
     layers: BTreeMap<String, LoraLayer>,
+    /// Trained copies of base weights, by checkpoint name.
+    saved: BTreeMap<String, Parameter>,
+}
+
+/// What the adapter on a model is.
+#[derive(Clone, Debug)]
+pub(crate) struct Worn {
+    config: LoraConfig,
+    plan: AdapterPlan,
 }
 
 impl Adapter {
     /// What PEFT's `adapter_config.json` says of it.
     #[must_use]
     pub fn config(&self) -> &LoraConfig {
-        &self.config
+        &self.worn.config
     }
 
-    /// Memory that its matrices take.
+    /// Memory that its tensors take.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
         let bytes = |p: &Parameter| p.tensor().elem_count() * p.tensor().dtype().size_in_bytes();
-        self.layers.values().map(|layer| bytes(&layer.a) + bytes(&layer.b)).sum()
+        let layers = self.layers.values().flat_map(LoraLayer::parameters).map(|(_, p)| bytes(p)).sum::<usize>();
+        layers + self.saved.values().map(bytes).sum::<usize>()
     }
 }
 
@@ -74,7 +90,7 @@ impl ParameterCounts {
 }
 
 impl Decoder {
-    /// Paths of the linears that can carry an adapter, in layer order.
+    /// Paths of the linears of all blocks, in layer order.
     #[must_use]
     pub fn lora_targets(&self) -> Vec<String> {
         self.model.linears().map(|l| l.path.clone()).collect()
@@ -83,16 +99,40 @@ impl Decoder {
     /// The adapter's configuration, if there is one.
     #[must_use]
     pub fn lora(&self) -> Option<&LoraConfig> {
-        self.lora.as_ref()
+        self.lora.as_ref().map(|worn| &worn.config)
     }
 
-    /// Adds a fresh adapter in f32 whose first values depend on `seed` and each weight's name only.
+    /// What the adapter puts on the model, if there is one.
+    #[must_use]
+    pub fn adapter_plan(&self) -> Option<&AdapterPlan> {
+        self.lora.as_ref().map(|worn| &worn.plan)
+    }
+
+    /// Adds a fresh adapter in f32 whose first values depend on `seed`, each weight's name and, where they are taken from it, the base.
     ///
-    /// Errors: a value out of range, a target that names no module (the available ones are listed), a second adapter, a model trained in full.
+    /// Errors: a value out of range, a name that means no module (the available ones are listed), a second adapter, a model trained in full,
+    /// first values that a quantised base cannot give.
     pub fn add_lora(&mut self, config: &LoraConfig, seed: u64) -> Result<()> {
-        config.check()?;
-        let device = self.device.clone();
-        self.adapt(config, Unmatched::Refused, |path, shape| LoraLayer::init(config, path, shape, seed, &device))
+        self.check_bare()?;
+        if self.quantization.is_some() && !config.init.starts_on_quantised() {
+            let problem = format!("{} needs a base that is not quantised: choose true, gaussian or olora", config.init);
+            return Err(Error::config("init_lora_weights", problem));
+        }
+        let plan = plan(&self.config, config, Unmatched::Refused)?;
+        let base = self.base();
+        let made: Vec<LoraLayer> = plan
+            .modules
+            .par_iter()
+            .map(|module| LoraLayer::init(config, module, base.weight_of(module)?, seed, &self.device))
+            .collect::<Result<_>>()?;
+        let layers = plan.modules.iter().map(|m| m.path.clone()).zip(made).collect();
+        let saved = plan
+            .saved
+            .iter()
+            .map(|s| Ok((s.name.clone(), Parameter::Trained(Var::from_tensor(&self.original(&base, s)?)?))))
+            .collect::<Result<_>>()?;
+        self.attach(&Adapter { worn: Worn { config: config.clone(), plan }, layers, saved });
+        Ok(())
     }
 
     /// Loads an adapter in PEFT's files from `dir` and returns its configuration.
@@ -100,9 +140,9 @@ impl Decoder {
     /// Errors name the file, and the field or tensor that is missing, unsupported, of the wrong shape or left over.
     pub fn load_adapter(&mut self, dir: &Path, usage: AdapterUse) -> Result<LoraConfig> {
         self.check_bare()?;
-        let Adapter { config, layers } = self.read(dir, usage)?;
-        self.attach(&config, layers);
-        Ok(config)
+        let adapter = self.read(dir, usage)?;
+        self.attach(&adapter);
+        Ok(adapter.worn.config)
     }
 
     /// Reads an adapter for this model without putting it on; it is only applied. Errors as [`Self::load_adapter`].
@@ -114,56 +154,125 @@ impl Decoder {
     /// as it was loaded. No weight is copied: all adapters share one base.
     pub fn wear(&mut self, adapter: Option<&Adapter>) {
         match adapter {
-            Some(adapter) => self.attach(&adapter.config, adapter.layers.clone()),
-            None => {
-                for block in &mut self.model.blocks {
-                    Arc::make_mut(block).linears_mut().for_each(|linear| linear.lora = None);
-                }
-                self.lora = None;
-            }
+            Some(adapter) => self.attach(adapter),
+            None => self.detach(),
         }
     }
 
     fn read(&self, dir: &Path, usage: AdapterUse) -> Result<Adapter> {
         let (config, weights) = read_adapter(dir)?;
-        let device = self.device.clone();
+        let named = |e: Error| match e {
+            Error::Config { .. } => Error::file(dir.join("adapter_config.json"), e),
+            other => other,
+        };
+        let plan = plan(&self.config, &config, Unmatched::Tolerated).map_err(|e| named(e.into()))?;
         let mut used = BTreeSet::new();
-        let mut read = |path: &str, matrix, shape: (usize, usize)| -> Result<Parameter> {
-            let name = peft_name(path, matrix);
-            let tensor = adapter_tensor(&weights, &name, shape, &device)?;
+        let mut read = |name: String, shape: &[usize]| -> Result<Parameter> {
+            let tensor = self.adapter_tensor(&weights, &name, shape)?;
             used.insert(name);
             Ok(match usage {
                 AdapterUse::Frozen => Parameter::Frozen(tensor),
                 AdapterUse::Trained => Parameter::Trained(Var::from_tensor(&tensor)?),
             })
         };
-        let layers = self.layers(&config, Unmatched::Tolerated, |path, (outputs, inputs)| {
-            Ok(LoraLayer {
-                a: read(path, Matrix::A, (config.r, inputs))?,
-                b: read(path, Matrix::B, (outputs, config.r))?,
-                scaling: config.scaling(),
-                dropout: config.lora_dropout,
-            })
-        })?;
+        let mut layers = BTreeMap::new();
+        for module in &plan.modules {
+            let mut factor = |factor: Factor| read(peft_name(&module.path, module.role, factor), &factor.shape(module));
+            let (a, b) = (factor(Factor::A)?, factor(Factor::B)?);
+            let more = extra(config.form).map(|kind| Ok::<_, Error>((kind, factor(kind)?))).transpose()?;
+            let (mut bias, mut magnitude) = (None, None);
+            match more {
+                Some((Factor::Bias, p)) => bias = Some(p),
+                Some((_, p)) => magnitude = Some(Magnitude::new(p)),
+                None => {}
+            }
+            let taken = self.taken(&config, module).map_err(named)?;
+            let (role, scaling, dropout) = (module.role, module.scaling, config.lora_dropout);
+            layers.insert(module.path.clone(), LoraLayer { a, b, bias, magnitude, taken, role, scaling, dropout });
+        }
+        let mut saved = BTreeMap::new();
+        for Saved { name, stored, shape } in &plan.saved {
+            saved.insert(name.clone(), read(format!("{PREFIX}{stored}"), shape)?);
+        }
+        for module in plan.modules.iter().filter(|m| m.role != Role::Linear) {
+            let name = format!("{PREFIX}{}.base_layer.weight", module.path);
+            if weights.shape_of(&name).is_some() {
+                self.check_base_layer(&weights, &name, module)?;
+                used.insert(name);
+            }
+        }
         if let Some(left) = weights.names().find(|n| !used.contains(*n)) {
             return Err(Error::file(
                 weights.origin(),
                 format!("tensor `{left}` belongs to no module that adapter_config.json adapts in this model"),
             ));
         }
-        Ok(Adapter { config, layers })
+        Ok(Adapter { worn: Worn { config, plan }, layers, saved })
     }
 
-    /// Writes the adapter as PEFT does: `adapter_config.json` and `adapter_model.safetensors` (f32, kept exactly); on a quantised
-    /// base also transformers' `quantization_config.json`, since it answers as it learned only on a base in that form.
+    /// What an adapter that PEFT saved as it was trained has taken from the base weight: its first values, which PEFT computes again too.
+    fn taken(&self, config: &LoraConfig, module: &Adapted) -> Result<Option<(Tensor, Tensor)>> {
+        let refused = |why: &str| {
+            let problem = format!(
+                "{} changed the base when training began, {why}: save it in PEFT with \
+                 path_initial_model_for_weight_conversion, or merge it there",
+                config.init
+            );
+            Err(Error::config("init_lora_weights", problem))
+        };
+        match (config.init, module.role) {
+            (LoraInit::PissaIterated(_), _) => refused("by random numbers that are not in the file"),
+            (LoraInit::Loftq, _) => refused("and the file does not hold what was quantised"),
+            (LoraInit::Pissa | LoraInit::Olora, Role::Linear) if self.quantization.is_some() => {
+                refused("and rounded what it left of it")
+            }
+            (LoraInit::Pissa | LoraInit::Olora, Role::Linear | Role::Head) => {
+                let (a, b) = part_of(config.init, module, &self.base().weight_of(module)?.dense()?, 0)?;
+                Ok(Some((a.to_device(&self.device)?, b.to_device(&self.device)?)))
+            }
+            (LoraInit::Pissa | LoraInit::Olora, Role::Embedding)
+            | (LoraInit::KaimingUniform | LoraInit::Gaussian | LoraInit::Random, _) => Ok(None),
+        }
+    }
+
+    /// PEFT saves the base weight of an adapted embedding or output layer beside the adapter. It must be this base's.
+    fn check_base_layer(&self, weights: &Weights, name: &str, module: &Adapted) -> Result<()> {
+        let rows_first = match module.role {
+            Role::Embedding => [module.inputs, module.outputs],
+            Role::Linear | Role::Head => [module.outputs, module.inputs],
+        };
+        let theirs = self.adapter_tensor(weights, name, &rows_first)?;
+        // Either side may have been narrowed to bf16: then compare the rounded values.
+        let gap = |dtype: DType| -> Result<f32> {
+            let round = |t: &Tensor| t.to_dtype(dtype)?.to_dtype(DType::F32);
+            let ours = self.base().weight_of(module)?.dense()?;
+            Ok((round(&ours)? - round(&theirs)?)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?)
+        };
+        if gap(DType::F32)? == 0.0 || gap(DType::BF16)? == 0.0 {
+            return Ok(());
+        }
+        Err(Error::file(
+            weights.origin(),
+            format!(
+                "tensor `{name}` is not this base model's: the adapter was trained on another, or with a changed vocabulary"
+            ),
+        ))
+    }
+
+    /// Writes the adapter as PEFT does: `adapter_config.json` and `adapter_model.safetensors` (f32, kept exactly), to be loaded onto the
+    /// unchanged base. What was taken from the base (`init_lora_weights` pissa and olora) is written as an adapter of twice the rank, as
+    /// PEFT's `path_initial_model_for_weight_conversion` does. The base weights of adapted embeddings are left out (PEFT's
+    /// `save_embedding_layers=False`). On a quantised base there is transformers' `quantization_config.json` too, since the adapter
+    /// answers as it learned only on a base in that form.
     pub fn save_adapter(&self, dir: &Path, base_model_name: &str) -> Result<()> {
-        let config = self.lora.as_ref().ok_or_else(|| Error::value("save_adapter", "the model has no adapter"))?;
-        let mut config = config.clone();
+        let Some(Worn { config, plan }) = &self.lora else {
+            return Err(Error::value("save_adapter", "the model has no adapter"));
+        };
+        let mut config = if self.adapter_is_converted() { config.clone().doubled() } else { config.clone() };
         config.base_model_name_or_path = Some(base_model_name.to_owned());
         config.target_modules = match config.target_modules {
             TargetModules::AllLinear => {
-                let adapted: Vec<&str> =
-                    self.model.linears().filter(|l| l.lora.is_some()).map(|l| l.path.as_str()).collect();
+                let adapted: Vec<&str> = plan.modules.iter().map(|m| m.path.as_str()).collect();
                 TargetModules::List(suffixes(&adapted))
             }
             TargetModules::List(names) => {
@@ -171,11 +280,13 @@ impl Decoder {
             }
             TargetModules::Regex(pattern) => TargetModules::Regex(pattern),
         };
-        let tensors: Vec<(String, Tensor)> = self
-            .model
-            .linears()
-            .flat_map(|l| l.adapter_parameters().map(|(name, p)| (name, p.tensor().detach())).collect::<Vec<_>>())
-            .collect();
+        let mut tensors = Vec::new();
+        for (module, layer) in self.adapted() {
+            for (factor, tensor) in layer.saved()? {
+                tensors.push((peft_name(&module.path, module.role, factor), tensor));
+            }
+        }
+        tensors.extend(self.tuned().map(|(s, p)| (format!("{PREFIX}{}", s.stored), p.tensor().detach())));
         write_adapter(dir, &config, &tensors)?;
         let form = dir.join(quantization::FILE);
         match self.quantization {
@@ -191,127 +302,36 @@ impl Decoder {
         if self.dtype == DType::BF16 { Dtype::Bf16 } else { Dtype::F32 }
     }
 
+    /// Whether the adapter is saved in another form than it trains in.
+    #[must_use]
+    pub fn adapter_is_converted(&self) -> bool {
+        self.adapted().any(|(_, layer)| layer.taken.is_some())
+    }
+
     /// Sends passes through the adapter or past it; without an adapter there is no difference.
     pub fn set_adapter(&mut self, switch: AdapterSwitch) {
         self.adapter = switch;
     }
 
-    /// The variables that training changes, in layer order: PEFT's keys for an adapter, checkpoint names for a whole model.
+    /// The variables that training changes, in a fixed order: PEFT's keys for an adapter, checkpoint names for a whole model.
     #[must_use]
     pub fn trainable(&self) -> Vec<(String, Var)> {
         let base = self.model.parameters().into_iter();
-        let adapter = self.model.linears().flat_map(|l| l.adapter_parameters().collect::<Vec<_>>());
-        base.chain(adapter).filter_map(|(name, p)| p.var().map(|v| (name, v.clone()))).collect()
+        base.chain(self.adapter_parameters()).filter_map(|(name, p)| p.var().map(|v| (name, v.clone()))).collect()
     }
 
     /// How many weights there are and how many train.
     #[must_use]
     pub fn parameter_counts(&self) -> ParameterCounts {
-        let adapter: usize = self
-            .model
-            .linears()
-            .flat_map(|l| l.adapter_parameters().map(|(_, p)| p.tensor().elem_count()).collect::<Vec<_>>())
-            .sum();
+        let adapter: usize = self.adapter_parameters().map(|(_, p)| p.tensor().elem_count()).sum();
         ParameterCounts {
             trainable: self.trainable().iter().map(|(_, v)| v.elem_count() as u64).sum(),
             total: self.config.parameter_count() + adapter as u64,
         }
     }
 
-    /// Adds s B A to the base weights in f32 and drops the adapter. Errors if there is none, or the base is quantised.
-    pub fn merge_adapter(&mut self) -> Result<()> {
-        self.check_whole("merge_adapter")?;
-        if self.lora.take().is_none() {
-            return Err(Error::value("merge_adapter", "the model has no adapter"));
-        }
-        for block in &mut self.model.blocks {
-            for linear in Arc::make_mut(block).linears_mut() {
-                if linear.lora.is_some() {
-                    linear.weight = LinearWeight::Dense(Parameter::Frozen(linear.merged()?.to_dtype(self.dtype)?));
-                    linear.lora = None;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes the base model as `config.json`, `generation_config.json` and `model.safetensors` in `dtype` (f32, bf16 or f16).
-    /// Errors if it is quantised.
-    pub fn save_full(&self, dir: &Path, dtype: DType) -> Result<()> {
-        self.check_whole("save_full")?;
-        let tensors: Vec<(String, Tensor)> =
-            self.model.parameters().into_iter().map(|(name, p)| (name, p.tensor().detach())).collect();
-        self.save(dir, &tensors, dtype, u64::MAX)
-    }
-
-    /// As [`Self::save_full`], with s B A added to the adapted weights in f32 before they are rounded to `dtype`.
-    pub fn save_merged(&self, dir: &Path, dtype: DType) -> Result<()> {
-        self.save_merged_in_shards(dir, dtype, u64::MAX)
-    }
-
-    /// As [`Self::save_merged`], in files of at most `shard_bytes` of weights (or of one tensor) with an index, as transformers writes
-    /// them; in one file without an index if that is enough.
-    pub fn save_merged_in_shards(&self, dir: &Path, dtype: DType, shard_bytes: u64) -> Result<()> {
-        self.check_whole("save_merged")?;
-        let merged: BTreeMap<String, Tensor> = self
-            .model
-            .linears()
-            .filter(|l| l.lora.is_some())
-            .map(|l| Ok((format!("{}.weight", l.path), l.merged()?)))
-            .collect::<Result<_>>()?;
-        let tensors: Vec<(String, Tensor)> = self
-            .model
-            .parameters()
-            .into_iter()
-            .map(|(name, p)| {
-                let tensor = merged.get(&name).cloned().unwrap_or_else(|| p.tensor().detach());
-                (name, tensor)
-            })
-            .collect();
-        self.save(dir, &tensors, dtype, shard_bytes)
-    }
-
-    fn save(&self, dir: &Path, tensors: &[(String, Tensor)], dtype: DType, shard_bytes: u64) -> Result<()> {
-        let name = match dtype {
-            DType::F32 => "float32",
-            DType::BF16 => "bfloat16",
-            DType::F16 => "float16",
-            other => {
-                return Err(Error::value("save", format!("models are written in f32, bf16 or f16, not {other:?}")));
-            }
-        };
-        let mut config = self.config.to_json();
-        if let Some(fields) = config.as_object_mut() {
-            // Transformers 5 reads `dtype`, transformers 4 `torch_dtype`.
-            fields.insert("dtype".into(), json!(name));
-            fields.insert("torch_dtype".into(), json!(name));
-        }
-        let mut generation = Map::new();
-        for key in ["bos_token_id", "eos_token_id", "pad_token_id"] {
-            if let Some(id) = config.get(key).filter(|v| !v.is_null()) {
-                generation.insert(key.into(), id.clone());
-            }
-        }
-        let views: Vec<(&str, &Tensor, DType)> = tensors.iter().map(|(n, t)| (n.as_str(), t, dtype)).collect();
-        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-        write_model(dir, &views, &metadata, shard_bytes)?;
-        write_json(&dir.join("generation_config.json"), &generation.into())?;
-        write_json(&dir.join("config.json"), &config)
-    }
-
-    /// Refuses to write or merge into a quantised base: rounded again, it would forget a part of what was learned, and
-    /// written as it is, it would pass for the original.
-    pub(crate) fn check_whole(&self, op: &'static str) -> Result<()> {
-        match self.quantization {
-            None => Ok(()),
-            Some(_) => {
-                Err(Error::value(op, "the base is quantised: load it unquantised, with the adapter, and merge that"))
-            }
-        }
-    }
-
     /// Refuses a second adapter, and one on a model that is trained in full.
-    fn check_bare(&self) -> Result<()> {
+    pub(super) fn check_bare(&self) -> Result<()> {
         if self.lora.is_some() {
             return Err(Error::value(
                 "lora",
@@ -327,61 +347,110 @@ impl Decoder {
         Ok(())
     }
 
-    fn adapt(
-        &mut self,
-        config: &LoraConfig,
-        unmatched: Unmatched,
-        make: impl FnMut(&str, (usize, usize)) -> Result<LoraLayer>,
-    ) -> Result<()> {
-        self.check_bare()?;
-        let layers = self.layers(config, unmatched, make)?;
-        self.attach(config, layers);
-        Ok(())
-    }
-
-    /// One layer for every selected path; the model is not touched.
-    fn layers(
-        &self,
-        config: &LoraConfig,
-        unmatched: Unmatched,
-        mut make: impl FnMut(&str, (usize, usize)) -> Result<LoraLayer>,
-    ) -> Result<BTreeMap<String, LoraLayer>> {
-        let linears: Vec<&str> = self.model.linears().map(|l| l.path.as_str()).collect();
-        let others = [EMBEDDING, HEAD];
-        let selected: BTreeSet<&str> =
-            select(&config.target_modules, &linears, &others, unmatched)?.into_iter().collect();
-        self.model
-            .linears()
-            .filter(|l| selected.contains(l.path.as_str()))
-            .map(|l| Ok((l.path.clone(), make(&l.path, l.weight.dims()?)?)))
-            .collect()
-    }
-
-    fn attach(&mut self, config: &LoraConfig, mut layers: BTreeMap<String, LoraLayer>) {
+    fn attach(&mut self, adapter: &Adapter) {
+        let lora = |path: &str| adapter.layers.get(path).cloned();
+        let saved = |name: &str| adapter.saved.get(name).cloned();
         for block in &mut self.model.blocks {
-            for linear in Arc::make_mut(block).linears_mut() {
-                linear.lora = layers.remove(&linear.path);
+            let block = Arc::make_mut(block);
+            for linear in block.linears_mut() {
+                linear.lora = lora(&linear.path);
+                linear.tuned_weight = saved(&format!("{}.weight", linear.path));
+                linear.tuned_bias = saved(&format!("{}.bias", linear.path));
             }
         }
-        self.lora = Some(config.clone());
+        for norm in self.model.norms_mut() {
+            norm.tuned = saved(&norm.name);
+        }
+        self.model.ends.embedding_lora = lora(EMBEDDING);
+        self.model.ends.embedding = saved(&format!("{EMBEDDING}.weight"));
+        self.model.ends.head_lora = lora(HEAD);
+        self.model.ends.head = saved(&format!("{HEAD}.weight"));
+        self.lora = Some(adapter.worn.clone());
         self.adapter = AdapterSwitch::On;
+    }
+
+    pub(super) fn detach(&mut self) {
+        let nothing = Worn { config: LoraConfig::default(), plan: AdapterPlan::default() };
+        self.attach(&Adapter { worn: nothing, layers: BTreeMap::new(), saved: BTreeMap::new() });
+        self.lora = None;
+    }
+
+    /// (PEFT key, parameter) of everything in the adapter, in a fixed order.
+    fn adapter_parameters(&self) -> impl Iterator<Item = (String, &Parameter)> {
+        let layers = self.adapted().flat_map(|(module, layer)| {
+            layer.parameters().map(|(factor, p)| (peft_name(&module.path, module.role, factor), p))
+        });
+        layers.chain(self.tuned().map(|(saved, p)| (format!("{PREFIX}{}", saved.stored), p)))
+    }
+
+    /// Every adapted module with its layer, in the order of the plan.
+    fn adapted(&self) -> impl Iterator<Item = (&Adapted, &LoraLayer)> {
+        let ends = &self.model.ends;
+        let at_ends = [(EMBEDDING, &ends.embedding_lora), (HEAD, &ends.head_lora)];
+        let in_blocks = self.model.linears().map(|l| (l.path.as_str(), &l.lora));
+        let all: HashMap<&str, &LoraLayer> =
+            in_blocks.chain(at_ends).filter_map(|(path, lora)| Some((path, lora.as_ref()?))).collect();
+        let modules = self.lora.iter().flat_map(|worn| &worn.plan.modules);
+        modules.filter_map(move |module| Some((module, *all.get(module.path.as_str())?)))
+    }
+
+    /// Every trained copy of a base weight, in the order of the plan.
+    fn tuned(&self) -> impl Iterator<Item = (&Saved, &Parameter)> {
+        let mut all: HashMap<String, &Parameter> = HashMap::new();
+        for linear in self.model.linears() {
+            all.extend(linear.tuned_weight.as_ref().map(|p| (format!("{}.weight", linear.path), p)));
+            all.extend(linear.tuned_bias.as_ref().map(|p| (format!("{}.bias", linear.path), p)));
+        }
+        all.extend(self.model.norms().filter_map(|n| Some((n.name.clone(), n.tuned.as_ref()?))));
+        let ends = &self.model.ends;
+        all.extend(ends.embedding.as_ref().map(|p| (format!("{EMBEDDING}.weight"), p)));
+        all.extend(ends.head.as_ref().map(|p| (format!("{HEAD}.weight"), p)));
+        let saved = self.lora.iter().flat_map(|worn| &worn.plan.saved);
+        saved.filter_map(move |s| Some((s, *all.get(&s.name)?)))
+    }
+
+    fn base(&self) -> Base<'_> {
+        let parameters = self.model.parameters().into_iter().map(|(name, p)| (name, p.tensor().into()));
+        let linears = self.model.linears().map(|l| (format!("{}.weight", l.path), l.weight.constant()));
+        let mut weights: HashMap<String, ConstantRef<'_>> = parameters.chain(linears).collect();
+        weights.entry(format!("{HEAD}.weight")).or_insert(self.model.embedding.tensor().into());
+        Base { weights }
+    }
+
+    /// What a copy that trains starts from, f32: of a weight that was quantised as it was read, what the files hold.
+    fn original(&self, base: &Base<'_>, saved: &Saved) -> Result<Tensor> {
+        match (base.weight(&saved.name)?, &self.unquantised) {
+            (ConstantRef::Quantised(_), Some(files)) => {
+                Weights::open(files)?.tensor(&saved.name, saved.shape.as_slice(), DType::F32, &self.device)
+            }
+            (weight, _) => weight.dense(),
+        }
+    }
+
+    /// One tensor of an adapter in f32.
+    fn adapter_tensor(&self, weights: &Weights, name: &str, shape: &[usize]) -> Result<Tensor> {
+        match weights.shape_of(name) {
+            Some(stored) if stored != shape => Err(Error::file(
+                weights.origin(),
+                format!("tensor `{name}` has shape {stored:?}, but this model and adapter_config.json need {shape:?}"),
+            )),
+            Some(_) | None => weights.tensor(name, shape, DType::F32, &self.device),
+        }
     }
 }
 
-/// One matrix of an adapter in f32.
-fn adapter_tensor(
-    weights: &Weights,
-    name: &str,
-    (rows, columns): (usize, usize),
-    device: &candle_core::Device,
-) -> Result<Tensor> {
-    match weights.shape_of(name) {
-        Some(shape) if shape != [rows, columns] => Err(Error::file(
-            weights.origin(),
-            format!(
-                "tensor `{name}` has shape {shape:?}, but this model and adapter_config.json need [{rows}, {columns}]"
-            ),
-        )),
-        Some(_) | None => weights.tensor(name, (rows, columns), DType::F32, device),
+/// The weights of the base by checkpoint name; a tied output layer has one too.
+struct Base<'a> {
+    weights: HashMap<String, ConstantRef<'a>>,
+}
+
+impl<'a> Base<'a> {
+    fn weight(&self, name: &str) -> Result<ConstantRef<'a>> {
+        let found = self.weights.get(name).copied();
+        found.ok_or_else(|| Error::config("modules_to_save", format!("the model has no `{name}`")))
+    }
+
+    fn weight_of(&self, module: &Adapted) -> Result<ConstantRef<'a>> {
+        self.weight(&format!("{}.weight", module.path))
     }
 }

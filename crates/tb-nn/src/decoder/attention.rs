@@ -64,16 +64,22 @@ impl Attention {
         let [q, k, v] = self.inputs.forward(x, ctx)?;
         let (q, k) = match &self.query_key {
             None => (split(q, self.heads)?, split(k, self.kv_heads)?),
-            Some([of_q, of_k]) => (self.normalised(of_q, q, self.heads)?, self.normalised(of_k, k, self.kv_heads)?),
+            Some([of_q, of_k]) => {
+                (self.normalised(of_q, q, self.heads, ctx)?, self.normalised(of_k, k, self.kv_heads, ctx)?)
+            }
         };
         Ok((q, k, split(v, self.kv_heads)?))
     }
 
     /// y (B, T, heads * D) as (B, T, heads, D), normalised per head or as a whole, whichever the weight is for.
-    fn normalised(&self, norm: &Norm, y: Tensor, heads: usize) -> Result<Tensor> {
+    fn normalised(&self, norm: &Norm, y: Tensor, heads: usize, ctx: Context) -> Result<Tensor> {
         let (b, t, width) = y.dims3()?;
         let split = (b, t, heads, self.head_dim);
-        if norm.width() == width { Ok(norm.forward(&y)?.reshape(split)?) } else { norm.forward(&y.reshape(split)?) }
+        if norm.width() == width {
+            Ok(norm.forward(&y, ctx)?.reshape(split)?)
+        } else {
+            norm.forward(&y.reshape(split)?, ctx)
+        }
     }
 
     /// The output projection of attended values (B, T, H, D), to (B, T, C).
@@ -106,6 +112,15 @@ impl Attention {
             spans,
         };
         attention_block(x, &block)
+    }
+
+    /// Whether all of it can run as one op.
+    pub(crate) fn fuses(&self, ctx: Context) -> bool {
+        self.linears().all(|l| l.fuses(ctx)) && self.norms().all(|n| n.is_frozen(ctx))
+    }
+
+    pub(crate) fn norms_mut(&mut self) -> impl Iterator<Item = &mut Norm> {
+        self.query_key.iter_mut().flatten()
     }
 
     pub(crate) fn norms(&self) -> impl Iterator<Item = &Norm> {

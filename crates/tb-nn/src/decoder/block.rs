@@ -49,7 +49,8 @@ impl Block {
     /// x (B, T, C) to (B, T, C).
     pub(crate) fn forward(&self, x: &Tensor, angles: &Angles, spans: Option<&Spans>, ctx: Context) -> Result<Tensor> {
         let rotation = angles.of(self.kind);
-        let attended = if self.attention_norms.is_frozen() {
+        // One operation where only plain adapters train, separate ones where anything else does.
+        let attended = if self.attention_norms.is_frozen(ctx) && self.attention.fuses(ctx) {
             self.attention.fused(x, &self.attention_norms, rotation, spans, ctx)?
         } else {
             let (q, k, v) = self.project(x, ctx)?;
@@ -61,20 +62,20 @@ impl Block {
 
     /// Queries (B, T, H, D), keys and values (B, T, K, D) of x (B, T, C), not rotated.
     pub(crate) fn project(&self, x: &Tensor, ctx: Context) -> Result<(Tensor, Tensor, Tensor)> {
-        self.attention.project(&self.attention_norms.before(x)?, ctx)
+        self.attention.project(&self.attention_norms.before(x, ctx)?, ctx)
     }
 
     /// x (B, T, C) after the first half of the block, from what its tokens attended to, (B, T, H, D).
     pub(crate) fn add_attended(&self, x: &Tensor, attended: &Tensor, ctx: Context) -> Result<Tensor> {
-        self.attention_norms.add(x, &self.attention.output(attended, ctx)?)
+        self.attention_norms.add(x, &self.attention.output(attended, ctx)?, ctx)
     }
 
     /// The second half of the block, of x (B, T, C) after attention.
     pub(crate) fn feed_forward(&self, x: &Tensor, ctx: Context) -> Result<Tensor> {
-        if self.mlp_norms.is_frozen() {
+        if self.mlp_norms.is_frozen(ctx) && self.mlp.fuses(ctx) {
             self.mlp.fused(x, &self.mlp_norms, ctx)
         } else {
-            self.mlp_norms.add(x, &self.mlp.forward(&self.mlp_norms.before(x)?, ctx)?)
+            self.mlp_norms.add(x, &self.mlp.forward(&self.mlp_norms.before(x, ctx)?, ctx)?, ctx)
         }
     }
 
@@ -101,7 +102,15 @@ impl Block {
 
     /// Every variable of the block, in a fixed order.
     pub(crate) fn vars(&self) -> Vec<&Var> {
-        let norms = self.attention_norms.all().chain(self.attention.norms()).chain(self.mlp_norms.all());
-        norms.filter_map(|n| n.parameter().1.var()).chain(self.linears().flat_map(Linear::vars)).collect()
+        self.norms().flat_map(Norm::vars).chain(self.linears().flat_map(Linear::vars)).collect()
+    }
+
+    pub(crate) fn norms(&self) -> impl Iterator<Item = &Norm> {
+        self.attention_norms.all().chain(self.attention.norms()).chain(self.mlp_norms.all())
+    }
+
+    pub(crate) fn norms_mut(&mut self) -> impl Iterator<Item = &mut Norm> {
+        let Self { attention_norms, attention, mlp_norms, .. } = self;
+        attention_norms.all_mut().chain(attention.norms_mut()).chain(mlp_norms.all_mut())
     }
 }

@@ -3,9 +3,10 @@
 use super::param::{Builder, LinearWeight, Parameter};
 use super::{AdapterSwitch, Pass};
 use crate::Result;
-use crate::lora::{LoraLayer, Matrix, peft_name};
+use crate::lora::LoraLayer;
+use crate::ops::constant::ConstantRef;
 use crate::ops::inputs::Inputs;
-use crate::ops::linear::{Dropout, frozen_linear, full_linear, lora_linear};
+use crate::ops::linear::{Dropout, dropped, frozen_linear, full_linear, gain, lora_linear};
 use crate::ops::projection::{Adapter, Projection};
 use candle_core::{DType, Tensor, Var};
 use tb_core::decoder_config::Bias;
@@ -20,6 +21,20 @@ pub(crate) struct Context {
     pub(crate) noise_alpha: f64,
 }
 
+/// Given a checkpoint name and what is there, what takes its place, if anything does.
+pub(crate) type Replacement<'a> = dyn FnMut(&str, &Parameter) -> Result<Option<Parameter>> + 'a;
+
+/// A trained copy in place of a parameter of the base while the adapter is on: `modules_to_save`, and the biases that train along.
+pub(crate) type Tuned = Option<Parameter>;
+
+/// The copy while the adapter is on, else the base's own.
+pub(crate) fn worn<'a>(base: &'a Parameter, tuned: &'a Tuned, adapter: AdapterSwitch) -> &'a Parameter {
+    match (tuned, adapter) {
+        (Some(tuned), AdapterSwitch::On) => tuned,
+        (Some(_), AdapterSwitch::Off) | (None, _) => base,
+    }
+}
+
 /// y = W x + b, plus the adapter's part while it is switched on.
 #[derive(Clone, Debug)]
 pub(crate) struct Linear {
@@ -28,6 +43,8 @@ pub(crate) struct Linear {
     pub(crate) weight: LinearWeight,
     pub(crate) bias: Option<Parameter>,
     pub(crate) lora: Option<LoraLayer>,
+    pub(crate) tuned_weight: Tuned,
+    pub(crate) tuned_bias: Tuned,
 }
 
 impl Linear {
@@ -38,43 +55,73 @@ impl Linear {
             Bias::Present => Some(b.bias(&format!("{path}.bias"), outputs)?),
             Bias::Absent => None,
         };
-        Ok(Self { path, weight, bias, lora: None })
+        Ok(Self::bare(path, weight, bias))
+    }
+
+    /// A layer without an adapter.
+    pub(crate) fn bare(path: String, weight: LinearWeight, bias: Option<Parameter>) -> Self {
+        Self { path, weight, bias, lora: None, tuned_weight: None, tuned_bias: None }
     }
 
     /// x (..., I) to (..., O).
     pub(crate) fn forward(&self, x: &Tensor, ctx: Context) -> Result<Tensor> {
-        let bias = self.bias.as_ref().map(Parameter::tensor);
-        match (&self.lora, ctx.adapter, &self.weight) {
-            (Some(lora), AdapterSwitch::On, weight) => lora_linear(
-                x,
-                weight.constant(),
-                bias,
-                lora.a.tensor(),
-                lora.b.tensor(),
-                lora.scaling,
-                self.dropout(lora, ctx.pass),
-            ),
-            (_, _, LinearWeight::Dense(Parameter::Trained(weight))) => full_linear(x, weight.as_tensor(), bias),
-            (_, _, weight) => frozen_linear(x, weight.constant(), bias),
+        let Some(lora) = self.worn_lora(ctx) else { return self.base(x, ctx) };
+        match self.dropout(lora, ctx.pass) {
+            Some(dropout) if is_one_product(lora, Some(dropout)) => {
+                let weight = self.constant_weight(ctx);
+                let y = self.with_bias(ctx, |bias| one_product(x, weight, bias, lora, Some(dropout)))?;
+                with_lora_bias(y, lora)
+            }
+            Some(dropout) => self.forward_dropped(x, Some(&dropped(x, dropout)?), ctx),
+            None => self.forward_dropped(x, None, ctx),
         }
     }
 
-    /// This layer as a part of a fused block; its base weight must be frozen.
-    pub(crate) fn projection(&self, ctx: Context) -> Projection<'_> {
-        let adapter = match (&self.lora, ctx.adapter) {
-            (Some(lora), AdapterSwitch::On) => Some(Adapter {
-                a: lora.a.tensor(),
-                b: lora.b.tensor(),
-                scaling: lora.scaling,
-                dropout: self.dropout(lora, ctx.pass),
-            }),
-            (Some(_), AdapterSwitch::Off) | (None, _) => None,
+    /// As [`Self::forward`], where the adapter sees `dropped` in place of x: x itself with dropout applied; none where there is no dropout.
+    pub(crate) fn forward_dropped(&self, x: &Tensor, dropped: Option<&Tensor>, ctx: Context) -> Result<Tensor> {
+        let Some(lora) = self.worn_lora(ctx) else { return self.base(x, ctx) };
+        let weight = self.constant_weight(ctx);
+        let y = match (&lora.magnitude, dropped) {
+            (None, None) => self.with_bias(ctx, |bias| one_product(x, weight, bias, lora, None))?,
+            (None, Some(dropped)) => (self.without_taken(x, ctx, lora)? + low_rank(dropped, lora)?)?,
+            (Some(magnitude), None) => {
+                let norms = lora.norms(magnitude, weight)?;
+                self.with_bias(ctx, |bias| {
+                    gain(&one_product(x, weight, None, lora, None)?, magnitude.m.tensor(), &norms, bias)
+                })?
+            }
+            (Some(magnitude), Some(dropped)) => {
+                // PEFT: the base of x as it is, and (m / n - 1) W x^ + m / n s B A x^ of the dropped x^.
+                let norms = lora.norms(magnitude, weight)?;
+                let base = self.without_taken(x, ctx, lora)?;
+                let of_dropped = minus_taken(frozen_linear(dropped, weight, None)?, dropped, lora)?;
+                let all = (&of_dropped + low_rank(dropped, lora)?)?;
+                ((base + gain(&all, magnitude.m.tensor(), &norms, None)?)? - of_dropped)?
+            }
         };
-        Projection { weight: self.weight.constant(), bias: self.bias.as_ref().map(Parameter::tensor), adapter }
+        with_lora_bias(y, lora)
+    }
+
+    /// Whether this layer can be a part of a fused block: its base is frozen, and the adapter plain.
+    pub(crate) fn fuses(&self, ctx: Context) -> bool {
+        let frozen = |p: Option<&Parameter>| p.is_none_or(|p| p.var().is_none());
+        let plain = |lora: &LoraLayer| lora.magnitude.is_none() && lora.taken.is_none() && lora.bias.is_none();
+        self.worn_lora(ctx).is_none_or(plain) && frozen(self.worn_weight(ctx)) && frozen(self.worn_bias(ctx))
+    }
+
+    /// This layer as a part of a fused block; it must fuse.
+    pub(crate) fn projection(&self, ctx: Context) -> Projection<'_> {
+        let adapter = self.worn_lora(ctx).map(|lora| Adapter {
+            a: lora.a.tensor(),
+            b: lora.b.tensor(),
+            scaling: lora.scaling,
+            dropout: self.dropout(lora, ctx.pass),
+        });
+        Projection { weight: self.constant_weight(ctx), bias: self.worn_bias(ctx).map(Parameter::tensor), adapter }
     }
 
     /// A mask of its own for every layer, step and row.
-    fn dropout(&self, lora: &LoraLayer, pass: Pass) -> Option<Dropout> {
+    pub(crate) fn dropout(&self, lora: &LoraLayer, pass: Pass) -> Option<Dropout> {
         match pass {
             Pass::Train { seed, step, first_row } if lora.dropout > 0.0 => {
                 let stream = Stream::new(seed, step, Purpose::Dropout, name_key(&self.path));
@@ -84,12 +131,29 @@ impl Linear {
         }
     }
 
-    /// W + s B A in f32, or W where there is no adapter.
+    /// The weight with the adapter in it, f32; as it is where there is none.
     pub(crate) fn merged(&self) -> Result<Tensor> {
-        let weight = self.weight.dense()?;
-        match &self.lora {
-            None => Ok(weight),
-            Some(lora) => Ok((weight.to_dtype(DType::F32)? + lora.delta()?)?),
+        match (&self.lora, &self.tuned_weight) {
+            (None, None) => self.weight.dense(),
+            (None, Some(tuned)) => Ok(tuned.tensor().detach()),
+            (Some(lora), _) => lora.merged(&self.weight.dense()?),
+        }
+    }
+
+    /// The bias with the adapter in it, or why that cannot be; none where there is no bias.
+    pub(crate) fn merged_bias(&self) -> Result<Option<Tensor>> {
+        let bias = self.tuned_bias.as_ref().or(self.bias.as_ref()).map(|p| p.tensor().detach());
+        let delta = self.lora.as_ref().map_or(Ok(None), LoraLayer::bias_delta)?;
+        match (bias, delta) {
+            (bias, None) => Ok(bias),
+            (Some(bias), Some(delta)) => Ok(Some((bias.to_dtype(DType::F32)? + delta)?)),
+            (None, Some(_)) => Err(crate::Error::config(
+                "lora_bias",
+                format!(
+                    "cannot be merged: `{}` of the base model has no bias. Keep the adapter beside the base",
+                    self.path
+                ),
+            )),
         }
     }
 
@@ -99,25 +163,122 @@ impl Linear {
         weight.into_iter().chain(self.bias.as_ref().map(|b| (format!("{}.bias", self.path), b)))
     }
 
-    /// (PEFT key, parameter) of A and B.
-    pub(crate) fn adapter_parameters(&self) -> impl Iterator<Item = (String, &Parameter)> {
-        self.lora
-            .iter()
-            .flat_map(|l| [(peft_name(&self.path, Matrix::A), &l.a), (peft_name(&self.path, Matrix::B), &l.b)])
+    pub(crate) fn replace(&mut self, make: &mut Replacement<'_>) -> Result<()> {
+        if let LinearWeight::Dense(weight) = &self.weight
+            && let Some(new) = make(&format!("{}.weight", self.path), weight)?
+        {
+            self.weight = LinearWeight::Dense(new);
+        }
+        if let Some(bias) = &self.bias
+            && let Some(new) = make(&format!("{}.bias", self.path), bias)?
+        {
+            self.bias = Some(new);
+        }
+        Ok(())
     }
 
     /// Every variable, for gradient checkpointing.
     pub(crate) fn vars(&self) -> impl Iterator<Item = &Var> {
-        [
-            self.weight.parameter(),
-            self.bias.as_ref(),
-            self.lora.as_ref().map(|l| &l.a),
-            self.lora.as_ref().map(|l| &l.b),
-        ]
-        .into_iter()
-        .flatten()
-        .filter_map(Parameter::var)
+        let base = [self.weight.parameter(), self.bias.as_ref(), self.tuned_weight.as_ref(), self.tuned_bias.as_ref()];
+        let adapter = self.lora.iter().flat_map(|l| l.parameters().map(|(_, p)| p));
+        base.into_iter().flatten().chain(adapter).filter_map(Parameter::var)
     }
+
+    fn worn_lora(&self, ctx: Context) -> Option<&LoraLayer> {
+        self.lora.as_ref().filter(|_| ctx.adapter == AdapterSwitch::On)
+    }
+
+    /// The weight in use, unless that is quantised.
+    fn worn_weight(&self, ctx: Context) -> Option<&Parameter> {
+        match (&self.tuned_weight, ctx.adapter) {
+            (Some(tuned), AdapterSwitch::On) => Some(tuned),
+            (Some(_), AdapterSwitch::Off) | (None, _) => self.weight.parameter(),
+        }
+    }
+
+    /// The weight in use, as a product takes it that forms no gradient of it.
+    fn constant_weight(&self, ctx: Context) -> ConstantRef<'_> {
+        self.worn_weight(ctx).map_or_else(|| self.weight.constant(), |p| p.tensor().into())
+    }
+
+    fn worn_bias(&self, ctx: Context) -> Option<&Parameter> {
+        match (&self.tuned_bias, ctx.adapter) {
+            (Some(tuned), AdapterSwitch::On) => Some(tuned),
+            (Some(_), AdapterSwitch::Off) | (None, _) => self.bias.as_ref(),
+        }
+    }
+
+    /// W x + b without a low-rank adapter; whatever of W and b trains takes its gradient.
+    fn base(&self, x: &Tensor, ctx: Context) -> Result<Tensor> {
+        match (self.worn_weight(ctx), self.worn_bias(ctx)) {
+            (Some(Parameter::Trained(weight)), None) => full_linear(x, weight.as_tensor(), None),
+            (Some(Parameter::Trained(weight)), Some(Parameter::Trained(bias))) => {
+                full_linear(x, weight.as_tensor(), Some(bias.as_tensor()))
+            }
+            (Some(Parameter::Trained(weight)), Some(Parameter::Frozen(bias))) => {
+                full_linear(x, weight.as_tensor(), None)?.broadcast_add(bias).map_err(Into::into)
+            }
+            (Some(Parameter::Frozen(_)) | None, _) => {
+                self.with_bias(ctx, |bias| frozen_linear(x, self.constant_weight(ctx), bias))
+            }
+        }
+    }
+
+    /// The base's part without what the adapter has taken from it.
+    fn without_taken(&self, x: &Tensor, ctx: Context, lora: &LoraLayer) -> Result<Tensor> {
+        minus_taken(self.base(x, ctx)?, x, lora)
+    }
+
+    /// `make` with the bias, as far as that is frozen; a bias that trains is added to the result.
+    fn with_bias(&self, ctx: Context, make: impl FnOnce(Option<&Tensor>) -> Result<Tensor>) -> Result<Tensor> {
+        match self.worn_bias(ctx) {
+            None => make(None),
+            Some(Parameter::Frozen(bias)) => make(Some(bias)),
+            Some(Parameter::Trained(bias)) => add_row(&make(None)?, bias.as_tensor()),
+        }
+    }
+}
+
+/// Whether W x + s B A drop(x) is one operation: not where lengths train, nor where dropout must spare what was taken from the base.
+fn is_one_product(lora: &LoraLayer, dropout: Option<Dropout>) -> bool {
+    lora.magnitude.is_none() && (lora.taken.is_none() || dropout.is_none())
+}
+
+fn one_product(
+    x: &Tensor,
+    weight: ConstantRef<'_>,
+    bias: Option<&Tensor>,
+    lora: &LoraLayer,
+    dropout: Option<Dropout>,
+) -> Result<Tensor> {
+    let (a, b) = lora.factors()?;
+    lora_linear(x, weight, bias, &a, &b, lora.scaling, dropout)
+}
+
+/// y (..., O) and s times the adapter's own bias, where it has one.
+fn with_lora_bias(y: Tensor, lora: &LoraLayer) -> Result<Tensor> {
+    match &lora.bias {
+        None => Ok(y),
+        Some(bias) => add_row(&y, &(bias.tensor() * lora.scaling)?),
+    }
+}
+
+/// s B A x.
+fn low_rank(x: &Tensor, lora: &LoraLayer) -> Result<Tensor> {
+    let hidden = full_linear(x, lora.a.tensor(), None)?; // (..., r)
+    Ok((full_linear(&hidden, lora.b.tensor(), None)? * lora.scaling)?)
+}
+
+/// y - s B0 A0 x, with the factors that were taken from the base.
+fn minus_taken(y: Tensor, x: &Tensor, lora: &LoraLayer) -> Result<Tensor> {
+    let Some((a0, b0)) = &lora.taken else { return Ok(y) };
+    let taken = frozen_linear(&frozen_linear(x, a0, None)?, b0, None)?;
+    Ok((y - (taken * lora.scaling)?)?)
+}
+
+/// y (..., O) + b (O), in y's dtype.
+fn add_row(y: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    Ok(y.broadcast_add(&bias.to_dtype(y.dtype())?)?)
 }
 
 /// N linears of the same input, which a family keeps apart or stores as one matrix.

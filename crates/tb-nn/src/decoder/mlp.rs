@@ -54,6 +54,11 @@ impl Mlp {
         self.down.forward(&gated(&gate, &up, self.activation)?, ctx)
     }
 
+    /// Whether all of it can run as one op.
+    pub(crate) fn fuses(&self, ctx: Context) -> bool {
+        self.linears().all(|l| l.fuses(ctx))
+    }
+
     pub(crate) fn linears(&self) -> impl Iterator<Item = &Linear> {
         self.inputs.linears().iter().chain([&self.down])
     }

@@ -1,16 +1,20 @@
 //! The stack: embedding, blocks, final norm, output layer, with the checkpoint's names. Passes over a batch are here; files and adapters are in `decoder.rs`.
 
+use super::AdapterSwitch;
 use super::batch::Batch;
 use super::block::Block;
-use super::linear::{Context, Linear};
+use super::linear::{Context, Linear, Replacement, Tuned, worn};
 use super::noise::noisy;
 use super::norm::Norm;
-use super::param::{Builder, Parameter};
+use super::param::{Builder, LinearWeight, Parameter};
 use super::recompute::{Checkpointing, recomputed};
 use super::rope::{Angles, RopeTable};
 use crate::Result;
+use crate::lora::LoraLayer;
+use crate::ops::WeightGrad;
 use crate::ops::embedding::embedding;
-use candle_core::Tensor;
+use crate::ops::linear::{full_linear, gain};
+use candle_core::{DType, Tensor};
 use std::sync::Arc;
 use tb_core::decoder_config::{DecoderConfig, EMBEDDING, EmbeddingScale, HEAD, HeadKind};
 
@@ -29,10 +33,21 @@ pub(crate) struct Model {
     pub(crate) blocks: Vec<Arc<Block>>,
     pub(crate) norm: Norm,
     /// `None` where the embedding is the output layer.
-    head: Option<Parameter>,
+    pub(crate) head: Option<Parameter>,
+    pub(crate) ends: Ends,
     /// Factor of the embedded tokens.
     embedding_scale: Option<f64>,
     pub(crate) ropes: Vec<RopeTable>,
+}
+
+/// What an adapter puts on embedding and output layer. Where one tensor serves as both, each end has its own: as in PEFT, what is
+/// learnt for one does not reach the other.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ends {
+    pub(crate) embedding_lora: Option<LoraLayer>,
+    pub(crate) embedding: Tuned,
+    pub(crate) head_lora: Option<LoraLayer>,
+    pub(crate) head: Tuned,
 }
 
 impl Model {
@@ -48,6 +63,7 @@ impl Model {
                 HeadKind::Tied => None,
                 HeadKind::Untied => Some(b.matrix(&format!("{HEAD}.weight"), shape)?),
             },
+            ends: Ends::default(),
             embedding_scale: match config.layout().embedding {
                 EmbeddingScale::One => None,
                 // To f32 first, and to the model's dtype where it is multiplied, as in transformers.
@@ -57,25 +73,62 @@ impl Model {
         })
     }
 
-    /// The output layer's weight (V, C).
-    pub(crate) fn head(&self) -> &Parameter {
+    /// The output layer's own weight (V, C), without what an adapter puts on it.
+    pub(crate) fn base_head(&self) -> &Parameter {
         self.head.as_ref().unwrap_or(&self.embedding)
     }
 
+    /// The output layer's weight (V, C), unless it carries a low-rank adapter.
+    pub(crate) fn plain_head(&self, adapter: AdapterSwitch) -> Option<&Parameter> {
+        match (&self.ends.head_lora, adapter) {
+            (Some(_), AdapterSwitch::On) => None,
+            (Some(_), AdapterSwitch::Off) | (None, _) => Some(worn(self.base_head(), &self.ends.head, adapter)),
+        }
+    }
+
+    /// The output layer with its adapter as a layer like another. Tensors are shared, not copied.
+    pub(crate) fn head_layer(&self) -> Linear {
+        let bare = Linear::bare(HEAD.to_owned(), LinearWeight::Dense(self.base_head().clone()), None);
+        Linear { lora: self.ends.head_lora.clone(), tuned_weight: self.ends.head.clone(), ..bare }
+    }
+
     /// Embedded ids, (B, T, C).
-    pub(crate) fn embed(&self, ids: &[u32], rows: usize, width: usize) -> Result<Tensor> {
-        let flat = embedding(ids, self.embedding.tensor(), self.embedding.grad())?; // (B*T, C)
-        let flat = match self.embedding_scale {
-            None => flat,
-            Some(scale) => (flat * scale)?,
-        };
+    pub(crate) fn embed(&self, ids: &[u32], rows: usize, width: usize, ctx: Context) -> Result<Tensor> {
+        let table = worn(&self.embedding, &self.ends.embedding, ctx.adapter);
+        let dtype = self.embedding.tensor().dtype();
+        let flat = embedding(ids, table.tensor(), table.grad())?.to_dtype(dtype)?; // (B*T, C)
         let c = flat.dim(1)?;
-        Ok(flat.reshape((rows, width, c))?)
+        let embedded = flat.reshape((rows, width, c))?;
+        let lora = match (&self.ends.embedding_lora, ctx.adapter) {
+            (Some(lora), AdapterSwitch::On) => lora,
+            (Some(_), AdapterSwitch::Off) | (None, _) => return self.scaled(embedded),
+        };
+        // PEFT has no dropout here: the rows of A' are looked up, (B*T, r).
+        let grad = if lora.a.var().is_some() { WeightGrad::Trained } else { WeightGrad::Frozen };
+        let rank = embedding(ids, &lora.a.tensor().t()?.contiguous()?, grad)?;
+        let delta = (full_linear(&rank, lora.b.tensor(), None)? * lora.scaling)?.reshape((rows, width, c))?;
+        let sum = (embedded.to_dtype(DType::F32)? + delta)?;
+        let sum = match &lora.magnitude {
+            None => sum,
+            Some(magnitude) => {
+                let norms = lora.norms(magnitude, table.tensor())?;
+                gain(&sum, magnitude.m.tensor(), &norms, None)?
+            }
+        };
+        self.scaled(sum.to_dtype(dtype)?)
+    }
+
+    /// Embedded tokens, adapter included, times the family's factor.
+    fn scaled(&self, embedded: Tensor) -> Result<Tensor> {
+        match self.embedding_scale {
+            None => Ok(embedded),
+            Some(scale) => Ok((embedded * scale)?),
+        }
     }
 
     /// Hidden states after the final norm, (B, T, C).
     pub(crate) fn hidden(&self, batch: &Batch, ctx: Context, graph: Graph) -> Result<Tensor> {
-        let mut x = noisy(self.embed(&batch.ids, batch.rows, batch.width)?, batch, ctx)?;
+        let mut x = noisy(self.embed(&batch.ids, batch.rows, batch.width, ctx)?, batch, ctx)?;
         let angles = Angles::for_text(&self.ropes, batch.longest_sample(), batch.positions())?;
         let spans = batch.spans()?;
         let spans = spans.as_ref();
@@ -87,12 +140,37 @@ impl Model {
                 Graph::Dropped => block.forward(&x, &angles, spans, ctx)?.detach(),
             };
         }
-        self.norm.forward(&x)
+        self.norm.forward(&x, ctx)
     }
 
     /// Every linear that can carry an adapter, in layer order.
     pub(crate) fn linears(&self) -> impl Iterator<Item = &Linear> {
         self.blocks.iter().flat_map(|b| b.linears())
+    }
+
+    /// Every norm, in layer order.
+    pub(crate) fn norms(&self) -> impl Iterator<Item = &Norm> {
+        self.blocks.iter().flat_map(|b| b.norms()).chain([&self.norm])
+    }
+
+    pub(crate) fn norms_mut(&mut self) -> impl Iterator<Item = &mut Norm> {
+        self.blocks.iter_mut().flat_map(|b| Arc::make_mut(b).norms_mut()).chain([&mut self.norm])
+    }
+
+    /// Puts other parameters in place of those for which `make` has one.
+    pub(crate) fn replace(&mut self, make: &mut Replacement<'_>) -> Result<()> {
+        if let Some(embedding) = make(&format!("{EMBEDDING}.weight"), &self.embedding)? {
+            self.embedding = embedding;
+        }
+        if let Some(head) = &self.head
+            && let Some(new) = make(&format!("{HEAD}.weight"), head)?
+        {
+            self.head = Some(new);
+        }
+        for linear in self.blocks.iter_mut().flat_map(|b| Arc::make_mut(b).linears_mut()) {
+            linear.replace(make)?;
+        }
+        self.norms_mut().try_for_each(|norm| norm.replace(make))
     }
 
     /// (checkpoint name, parameter) of everything, in layer order.

@@ -1,5 +1,7 @@
 //! A named RMSNorm of the decoder, and the pair around one half of a block. The maths is in `ops::rms_norm`.
 
+use super::AdapterSwitch;
+use super::linear::{Context, Replacement, Tuned, worn};
 use super::param::{Builder, Parameter};
 use crate::Result;
 use crate::ops::rms_norm::{FrozenNorm, rms_norm};
@@ -9,9 +11,10 @@ use tb_core::decoder_config::{DecoderConfig, NormWeight};
 /// An RMSNorm.
 #[derive(Clone, Debug)]
 pub(crate) struct Norm {
-    name: String,
+    pub(crate) name: String,
     /// As the checkpoint has it.
     weight: Parameter,
+    pub(crate) tuned: Tuned,
     /// What a constant weight amounts to as a factor, where that is something else.
     factor: Option<Tensor>,
     kind: NormWeight,
@@ -24,20 +27,31 @@ impl Norm {
         let name = format!("{path}.weight");
         let kind = config.layout().norm_weight;
         let weight = b.norm(&name, width, kind)?;
-        let factor = match (kind, &weight) {
-            // In f32 whatever the model's dtype, as transformers does: 1 + w has fewer bits for w than w itself.
-            (NormWeight::OnePlus, Parameter::Frozen(w)) => Some((w.to_dtype(DType::F32)? + 1.0)?),
-            (NormWeight::OnePlus, Parameter::Trained(_)) | (NormWeight::Plain, _) => None,
-        };
-        Ok(Self { name, weight, factor, kind, eps: config.rms_norm_eps })
+        let factor = constant_factor(kind, &weight)?;
+        Ok(Self { name, weight, tuned: None, factor, kind, eps: config.rms_norm_eps })
+    }
+
+    pub(crate) fn replace(&mut self, make: &mut Replacement<'_>) -> Result<()> {
+        if let Some(weight) = make(&self.name, &self.weight)? {
+            self.factor = constant_factor(self.kind, &weight)?;
+            self.weight = weight;
+        }
+        Ok(())
+    }
+
+    /// Whether the weight in use is the base's own, and frozen.
+    pub(crate) fn is_frozen(&self, ctx: Context) -> bool {
+        let tuned = self.tuned.is_some() && ctx.adapter == AdapterSwitch::On;
+        !tuned && self.weight.var().is_none()
     }
 
     /// x (..., C) to (..., C).
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        match (&self.factor, self.kind) {
-            (Some(factor), _) => rms_norm(x, factor, self.eps, self.weight.grad()),
-            (None, NormWeight::Plain) => rms_norm(x, self.weight.tensor(), self.eps, self.weight.grad()),
-            (None, NormWeight::OnePlus) => rms_norm(x, &(self.weight.tensor() + 1.0)?, self.eps, self.weight.grad()),
+    pub(crate) fn forward(&self, x: &Tensor, ctx: Context) -> Result<Tensor> {
+        let weight = worn(&self.weight, &self.tuned, ctx.adapter);
+        match (self.factor.as_ref().filter(|_| self.is_frozen(ctx)), self.kind) {
+            (Some(factor), _) => rms_norm(x, factor, self.eps, weight.grad()),
+            (None, NormWeight::Plain) => rms_norm(x, weight.tensor(), self.eps, weight.grad()),
+            (None, NormWeight::OnePlus) => rms_norm(x, &(weight.tensor() + 1.0)?, self.eps, weight.grad()),
         }
     }
 
@@ -51,9 +65,23 @@ impl Norm {
         self.weight.tensor().elem_count()
     }
 
+    /// Everything that may train: the weight and its copy.
+    pub(crate) fn vars(&self) -> impl Iterator<Item = &candle_core::Var> {
+        [Some(&self.weight), self.tuned.as_ref()].into_iter().flatten().filter_map(Parameter::var)
+    }
+
     /// (checkpoint name, parameter).
     pub(crate) fn parameter(&self) -> (String, &Parameter) {
         (self.name.clone(), &self.weight)
+    }
+}
+
+/// What a constant weight of this kind amounts to as a factor, where that is something else.
+fn constant_factor(kind: NormWeight, weight: &Parameter) -> Result<Option<Tensor>> {
+    match (kind, weight) {
+        // In f32 whatever the model's dtype, as transformers does: 1 + w has fewer bits for w than w itself.
+        (NormWeight::OnePlus, Parameter::Frozen(w)) => Ok(Some((w.to_dtype(DType::F32)? + 1.0)?)),
+        (NormWeight::OnePlus, Parameter::Trained(_)) | (NormWeight::Plain, _) => Ok(None),
     }
 }
 
@@ -78,18 +106,18 @@ impl HalfNorms {
     }
 
     /// x normalised, or x itself.
-    pub(crate) fn before(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn before(&self, x: &Tensor, ctx: Context) -> Result<Tensor> {
         match &self.before {
             None => Ok(x.clone()),
-            Some(norm) => norm.forward(x),
+            Some(norm) => norm.forward(x, ctx),
         }
     }
 
     /// residual + the half's result, normalised where the family does that.
-    pub(crate) fn add(&self, residual: &Tensor, result: &Tensor) -> Result<Tensor> {
+    pub(crate) fn add(&self, residual: &Tensor, result: &Tensor, ctx: Context) -> Result<Tensor> {
         match &self.after {
             None => Ok((residual + result)?),
-            Some(norm) => Ok((residual + norm.forward(result)?)?),
+            Some(norm) => Ok((residual + norm.forward(result, ctx)?)?),
         }
     }
 
@@ -97,8 +125,12 @@ impl HalfNorms {
         self.before.iter().chain(&self.after)
     }
 
-    /// Whether the half's base weights are constants: a model is trained in full or not at all.
-    pub(crate) fn is_frozen(&self) -> bool {
-        self.all().all(|norm| matches!(norm.weight, Parameter::Frozen(_)))
+    pub(crate) fn all_mut(&mut self) -> impl Iterator<Item = &mut Norm> {
+        self.before.iter_mut().chain(&mut self.after)
+    }
+
+    /// Whether both are the base's own, and frozen.
+    pub(crate) fn is_frozen(&self, ctx: Context) -> bool {
+        self.all().all(|norm| norm.is_frozen(ctx))
     }
 }

@@ -30,6 +30,11 @@ impl Parameter {
         }
     }
 
+    /// The values in f32, outside any graph.
+    pub(crate) fn dense(&self) -> Result<Tensor> {
+        Ok(self.tensor().detach().to_dtype(DType::F32)?)
+    }
+
     pub(crate) fn grad(&self) -> WeightGrad {
         match self {
             Self::Frozen(_) => WeightGrad::Frozen,

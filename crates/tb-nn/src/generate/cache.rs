@@ -51,7 +51,7 @@ pub(super) fn prefill_while(
 ) -> Result<Option<Tensor>> {
     batch.check(decoder.config().vocab_size)?;
     let (model, ctx) = (decoder.model(), decoder.context(Pass::Eval));
-    let mut x = model.embed(&batch.ids, batch.rows, batch.width)?.detach(); // (B, T, C)
+    let mut x = model.embed(&batch.ids, batch.rows, batch.width, ctx)?.detach(); // (B, T, C)
     let angles = Angles::for_text(&model.ropes, batch.width, Positions::From(0))?;
     let spans = Spans::from_lengths(&batch.lengths, batch.width)?;
     let token = decoder.config().num_key_value_heads * decoder.config().head_dim;
@@ -77,7 +77,7 @@ pub(super) fn prefill_while(
     let last: Vec<u32> = batch.lengths.iter().enumerate().map(|(r, n)| (r * batch.width + n - 1) as u32).collect();
     let flat = x.reshape((batch.rows * batch.width, decoder.config().hidden_size))?; // (B*T, C)
     let last = flat.index_select(&Tensor::new(last.as_slice(), decoder.device())?, 0)?; // (B, C)
-    decoder.project(&model.norm.forward(&last)?.detach()).map(Some)
+    decoder.project(&model.norm.forward(&last, ctx)?.detach()).map(Some)
 }
 
 /// Adds one token to each row; logits after it, (B, V).
@@ -119,7 +119,7 @@ pub(super) fn decode(decoder: &Decoder, ids: &[u32], caches: &mut [&mut RowCache
 /// Adds one token to each row by the keys and values that are held; logits after it, (B, V).
 fn extend(decoder: &Decoder, ids: &[u32], caches: &mut [&mut RowCache]) -> Result<Tensor> {
     let (model, ctx, config) = (decoder.model(), decoder.context(Pass::Eval), decoder.config());
-    let mut x = model.embed(ids, ids.len(), 1)?.detach(); // (B, 1, C)
+    let mut x = model.embed(ids, ids.len(), 1, ctx)?.detach(); // (B, 1, C)
     let lengths: Vec<usize> = caches.iter().map(|c| c.tokens() + 1).collect();
     let angles = Angles::of_last(&model.ropes, &lengths)?;
     let token = config.num_key_value_heads * config.head_dim;
@@ -138,7 +138,7 @@ fn extend(decoder: &Decoder, ids: &[u32], caches: &mut [&mut RowCache]) -> Resul
     for (cache, id) in caches.iter_mut().zip(ids) {
         cache.ids.push(*id);
     }
-    let x = model.norm.forward(&x)?.detach().reshape((ids.len(), config.hidden_size))?; // (B, C)
+    let x = model.norm.forward(&x, ctx)?.detach().reshape((ids.len(), config.hidden_size))?; // (B, C)
     decoder.project(&x)
 }
 

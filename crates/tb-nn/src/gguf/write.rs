@@ -3,14 +3,13 @@
 
 use super::quantise::quantise;
 use crate::checkpoint::replace_file;
-use crate::decoder::{Decoder, HeadKind, Linear, Parameter};
+use crate::decoder::{Decoder, HeadKind, Merged};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
-use tb_core::decoder_config::{DecoderConfig, EMBEDDING};
+use tb_core::decoder_config::DecoderConfig;
 use tb_core::gguf::metadata::model_metadata;
 use tb_core::gguf::names::{Arch, Stored, interleaved_row};
 use tb_core::gguf::{DEFAULT_ALIGNMENT, GgufError, TensorType, Value, head_bytes};
@@ -42,8 +41,7 @@ impl GgufFormat {
 
 /// What a tensor of the file is made of.
 enum Part<'a> {
-    Plain(&'a Parameter),
-    Merged(&'a Linear),
+    Weight(Merged<'a>),
     Small(Vec<f32>),
 }
 
@@ -60,7 +58,8 @@ impl Decoder {
     ///
     /// Errors: a family or setting that llama.cpp cannot express, or a weight that is not finite; it is named, and no file is left.
     pub fn save_gguf(&self, path: &Path, format: GgufFormat, name: &str, tokenizer: &[(String, Value)]) -> Result<()> {
-        let config = self.config();
+        self.check_whole("save_gguf")?;
+        let (config, weights) = self.merged_weights()?;
         let model_type = config.family.model_type();
         let Some(arch) = Arch::of_model_type(model_type) else {
             return Err(Error::config("model_type", format!("{model_type} has no counterpart in GGUF")));
@@ -71,7 +70,7 @@ impl Decoder {
             GgufError::Bad(what) => Error::config(format!("{model_type} as GGUF"), what),
             GgufError::Io(e) => Error::file(path, e),
         })?;
-        let entries = self.entries(arch, format, described.tensors)?;
+        let entries = self.entries((arch, format), &config, weights, described.tensors)?;
         let mut metadata = vec![
             ("general.architecture".to_owned(), Value::Text(arch.name().into())),
             ("general.type".to_owned(), Value::Text("model".into())),
@@ -87,7 +86,7 @@ impl Decoder {
         let written = replace_file(path, |out| {
             out.write_all(&head)?;
             for entry in &entries {
-                let bytes = match entry.bytes(config) {
+                let bytes = match entry.bytes(&config) {
                     Ok(bytes) => bytes,
                     Err(e) => {
                         failure = Some(e);
@@ -103,12 +102,14 @@ impl Decoder {
         failure.map_or(written, Err)
     }
 
-    fn entries(&self, arch: Arch, format: GgufFormat, small: Vec<(String, Vec<f32>)>) -> Result<Vec<Entry<'_>>> {
-        self.check_whole("save_gguf")?;
-        let config = self.config();
-        let adapted: BTreeMap<String, &Linear> =
-            self.model().linears().filter(|l| l.lora.is_some()).map(|l| (format!("{}.weight", l.path), l)).collect();
-        let mut entries: Vec<Entry<'_>> = small
+    fn entries<'a>(
+        &'a self,
+        (arch, format): (Arch, GgufFormat),
+        config: &DecoderConfig,
+        weights: Vec<(String, Merged<'a>)>,
+        small: Vec<(String, Vec<f32>)>,
+    ) -> Result<Vec<Entry<'a>>> {
+        let mut entries: Vec<Entry<'a>> = small
             .into_iter()
             .map(|(name, values)| Entry {
                 name,
@@ -118,24 +119,21 @@ impl Decoder {
                 part: Part::Small(values),
             })
             .collect();
-        for (hf, parameter) in self.model().parameters() {
+        for (hf, weight) in weights {
             let Some((name, stored)) = arch.gguf_name(&hf) else {
                 return Err(Error::config(hf, "has no counterpart in GGUF"));
             };
-            let shape = parameter.tensor().dims().to_vec();
+            let shape = weight.shape();
             let kind = kind(format, arch, config, &name, &shape);
-            let part = adapted.get(&hf).map_or(Part::Plain(parameter), |linear| Part::Merged(linear));
-            entries.push(Entry { name, kind, shape, stored, part });
+            entries.push(Entry { name, kind, shape, stored, part: Part::Weight(weight) });
         }
         // llama.cpp knows this family with a head of its own alone.
         if arch == Arch::Olmo2 && config.head == HeadKind::Tied {
-            let (parameters, name) = (self.model().parameters(), "output.weight");
-            let embedding = parameters.into_iter().find(|(hf, _)| *hf == format!("{EMBEDDING}.weight"));
-            entries.extend(embedding.map(|(_, parameter)| {
-                let shape = parameter.tensor().dims().to_vec();
-                let kind = kind(format, arch, config, name, &shape);
-                Entry { name: name.into(), kind, shape, stored: Stored::Same, part: Part::Plain(parameter) }
-            }));
+            let (embedding, name) = (&self.model().embedding, "output.weight");
+            let shape = embedding.tensor().dims().to_vec();
+            let kind = kind(format, arch, config, name, &shape);
+            let part = Part::Weight(Merged::Plain(embedding));
+            entries.push(Entry { name: name.into(), kind, shape, stored: Stored::Same, part });
         }
         Ok(entries)
     }
@@ -145,8 +143,7 @@ impl Entry<'_> {
     /// The values in llama.cpp's layout and the entry's format.
     fn bytes(&self, config: &DecoderConfig) -> Result<Vec<u8>> {
         let tensor = match &self.part {
-            Part::Plain(parameter) => parameter.tensor().detach(),
-            Part::Merged(linear) => linear.merged()?,
+            Part::Weight(weight) => weight.tensor()?,
             Part::Small(values) => Tensor::from_slice(values, values.len(), &Device::Cpu)?,
         };
         let mut values: Vec<f32> = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 
 use crate::Result;
 use crate::quant::Quantised;
@@ -47,6 +47,14 @@ impl ConstantRef<'_> {
         match self {
             Self::Dense(tensor) => tensor.dims().to_vec(),
             Self::Quantised(matrix) => vec![matrix.dims().0, matrix.dims().1],
+        }
+    }
+
+    /// The values in f32, outside any graph.
+    pub(crate) fn dense(&self) -> Result<Tensor> {
+        match self {
+            Self::Dense(tensor) => Ok(tensor.detach().to_dtype(DType::F32)?),
+            Self::Quantised(matrix) => matrix.dequantise(),
         }
     }
 

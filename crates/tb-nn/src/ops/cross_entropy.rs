@@ -3,6 +3,8 @@
 //! The caller passes the supervised positions alone. Because the loss is a scalar, the forward can form dHidden (and
 //! dHead) while the chunk's logits are at hand; the backward only scales them, so there is one logits product, not two.
 
+mod logits;
+
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result as CandleResult, Shape, Tensor};
@@ -14,11 +16,13 @@ use crate::ops::lanes::{exp_and_sum, max, soft_cap, vectorized};
 use crate::ops::matmul::{ALL, Mat, Old, Weight, product, read_weight};
 use crate::ops::slices::{floats, read, tensor};
 
+pub use logits::{logits_cross_entropy, logits_logprobs};
+
 /// Bytes of logits that exist at a time.
 const CHUNK_BYTES: usize = 48 << 20;
 
 /// Positions per chunk for a vocabulary of `v`: a function of the vocabulary alone.
-fn chunk_rows(v: usize) -> usize {
+pub(crate) fn chunk_rows(v: usize) -> usize {
     (CHUNK_BYTES / 4 / v.max(1)).clamp(16, 1024)
 }
 

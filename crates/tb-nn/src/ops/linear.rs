@@ -1,5 +1,6 @@
 //! Linear layers: frozen, trained, and frozen with a low-rank adapter. y = x W' + b; x (..., I), W (O, I), y (..., O).
 
+mod dora;
 mod frozen;
 mod full;
 mod lora;
@@ -8,9 +9,10 @@ use candle_core::Tensor;
 
 use crate::error::{Error, Result};
 
+pub use dora::{Axis, beside, column_norms, gain, row_norms};
 pub use frozen::frozen_linear;
 pub use full::full_linear;
-pub use lora::{Dropout, lora_linear};
+pub use lora::{Dropout, dropped, lora_linear};
 pub(crate) use lora::{Hidden, LowRank, row_width};
 
 /// The rows N of x (..., I) after checking x, W (O, I) and b (O) against each other: (N, O, I).

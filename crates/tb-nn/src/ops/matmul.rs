@@ -151,7 +151,7 @@ impl<'a> Weight<'a> {
     }
 
     /// Calls `f(first row, rows, values)` for panels of rows that cover the (O, I) matrix; f32 comes as one panel.
-    fn for_panels(self, o: usize, i: usize, mut f: impl FnMut(usize, usize, &[f32])) {
+    pub(crate) fn for_panels(self, o: usize, i: usize, mut f: impl FnMut(usize, usize, &[f32])) {
         match self {
             Self::F32(all) => f(0, o, all),
             Self::Bf16(all) => {

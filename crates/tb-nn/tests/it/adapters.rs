@@ -175,14 +175,6 @@ fn features_that_are_not_supported_are_refused_by_name() {
         golden::decoder("llama_tied").load_adapter(dir.path(), AdapterUse::Frozen)
     };
     for (key, value) in [
-        ("use_dora", json!(true)),
-        ("rank_pattern", json!({"q_proj": 2})),
-        ("alpha_pattern", json!({"q_proj": 2})),
-        ("modules_to_save", json!(["lm_head"])),
-        ("layers_to_transform", json!([0])),
-        ("exclude_modules", json!(["q_proj"])),
-        ("bias", json!("all")),
-        ("lora_bias", json!(true)),
         ("fan_in_fan_out", json!(true)),
         ("layer_replication", json!([[0, 1]])),
         ("trainable_token_indices", json!([1])),
@@ -190,7 +182,11 @@ fn features_that_are_not_supported_are_refused_by_name() {
         ("alora_invocation_tokens", json!([1])),
         ("velora_config", json!({"a": 1})),
         ("use_bdlora", json!({"a": 1})),
-        ("init_lora_weights", json!("pissa")),
+        ("ensure_weight_tying", json!(true)),
+        ("init_lora_weights", json!("pissa_niter_4")),
+        ("init_lora_weights", json!("loftq")),
+        ("init_lora_weights", json!("eva")),
+        ("bias", json!("some")),
         ("peft_type", json!("IA3")),
         ("r", json!(5)),
         ("r", json!(-1)),

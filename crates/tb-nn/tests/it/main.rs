@@ -3,6 +3,7 @@
 // Helpers outside #[test] functions fail the test that calls them; differences are printed for `--nocapture`.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+mod adapter_kinds;
 mod adapters;
 mod answering;
 mod broken_files;

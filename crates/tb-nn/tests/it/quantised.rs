@@ -4,16 +4,17 @@ use crate::golden;
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tb_core::quantization::{FourBitType, Quantization, Scales};
 use tb_core::random::{Purpose, Stream};
 use tb_core::recipe::Dtype;
 use tb_nn::checkpoint::{read_json, read_tensors, write_json, write_tensors};
 use tb_nn::optim::adamw::{AdamW, AdamWConfig};
 use tb_nn::optim::{Gradients, clip};
+use tb_nn::quant::{Quantised, Rounding};
 use tb_nn::{
-    AdapterUse, Batch, Checkpointing, Decoder, DecoderConfig, Flow, GenerationConfig, LoraConfig, Pass, Row,
-    TargetModules, generate,
+    AdapterUse, Batch, Checkpointing, Decoder, DecoderConfig, Flow, GenerationConfig, LoraConfig, LoraForm, LoraInit,
+    Pass, Row, TargetModules, generate,
 };
 
 const NF4: Quantization =
@@ -141,6 +142,190 @@ fn a_damaged_quantised_checkpoint_is_refused_by_tensor() {
     config["quantization_config"]["quant_method"] = json!("awq");
     write_json(&dir.path().join("config.json"), &config).unwrap();
     assert!(load(dir.path(), None).err().unwrap().to_string().contains("awq"));
+}
+
+const TRAIN: Pass = Pass::Train { seed: 1, step: 0, first_row: 0 };
+
+/// A kind of adapter of `tests/golden/nn/adapters`: its base, its configuration and rows.
+fn kind(name: &str) -> (PathBuf, LoraConfig, Batch) {
+    let place = format!("adapters/{name}");
+    let record = golden::json(&place, "training.json");
+    let base = record["base"].as_str().unwrap();
+    let config = golden::decoder(base)
+        .load_adapter(&golden::folder(&place).join("start"), AdapterUse::Frozen)
+        .expect("a golden adapter fits its base");
+    (golden::folder(base), config, Batch::from_rows(&golden::rows(&record["rows"]), 0).unwrap())
+}
+
+/// A copy of a model whose linears hold the dequantised weights in plain f32.
+fn dequantised(base: &Path, quantization: Quantization) -> golden::TempDir {
+    let dir = golden::TempDir::new();
+    let original = load(base, None).unwrap();
+    let linears = original.lora_targets();
+    original.save_full(dir.path(), DType::F32).unwrap();
+    let file = dir.path().join("model.safetensors");
+    let tensors: Vec<(String, Tensor)> = read_tensors(&file, &Device::Cpu)
+        .unwrap()
+        .into_iter()
+        .map(|(name, tensor)| {
+            if !linears.iter().any(|path| name == format!("{path}.weight")) {
+                return (name, tensor);
+            }
+            let matrix = Quantised::new(&golden::floats(&tensor), tensor.dims2().unwrap(), quantization, Rounding::F32);
+            (name, matrix.unwrap().dequantise().unwrap())
+        })
+        .collect();
+    write_tensors(&file, &tensors, &Default::default()).unwrap();
+    dir
+}
+
+/// Moves what trains away from zeros, and gives `other` the same values.
+fn moved_alike(decoder: &Decoder, other: &Decoder) {
+    for ((name, var), (same, copy)) in decoder.trainable().into_iter().zip(other.trainable()) {
+        assert_eq!(name, same);
+        let values = (var.as_tensor() + 0.02).unwrap();
+        var.set(&values).unwrap();
+        copy.set(&values).unwrap();
+    }
+}
+
+#[test]
+fn every_kind_of_adapter_learns_on_a_quantised_base_as_on_its_dequantised_weights() {
+    for (name, quantization) in [
+        ("dora", NF4),
+        ("dora_ends", Quantization::EightBit),
+        ("lora_bias", FP4),
+        ("bias_all", NF4),
+        ("save_linear", NF4),
+        ("save_head", Quantization::EightBit),
+        ("olora", NF4),
+    ] {
+        let (base, config, batch) = kind(name);
+        let dense = dequantised(&base, quantization);
+        for dropout in [0.0, 0.3] {
+            let config = LoraConfig { lora_dropout: dropout, ..config.clone() };
+            let (mut ours, mut plain) = (load(&base, Some(quantization)).unwrap(), load(dense.path(), None).unwrap());
+            let untouched = ours.logits(&batch).unwrap();
+            ours.add_lora(&config, 7).unwrap();
+            plain.add_lora(&config, 7).unwrap();
+            // A copy that trains starts from the weight as the files hold it.
+            if config.modules_to_save.is_empty() {
+                let start = golden::max_difference(&ours.logits(&batch).unwrap(), &untouched);
+                assert!(start <= 1e-4, "{name} begins at the base: {start}");
+            }
+            moved_alike(&ours, &plain);
+            let bits = |t: &Tensor| golden::floats(t).into_iter().map(f32::to_bits).collect::<Vec<_>>();
+            assert_eq!(bits(&ours.logits(&batch).unwrap()), bits(&plain.logits(&batch).unwrap()), "{name}");
+            let grads = |d: &Decoder| d.loss(&batch, TRAIN).unwrap().backward().unwrap();
+            let (a, b) = (grads(&ours), grads(&plain));
+            for ((weight, x), (_, y)) in ours.trainable().iter().zip(plain.trainable()) {
+                let (x, y) = (a.get(x.as_tensor()).unwrap(), b.get(y.as_tensor()).unwrap());
+                assert!(golden::floats(x).iter().any(|v| *v != 0.0), "{name}: {weight} has no gradient");
+                assert_eq!(bits(x), bits(y), "{name}: {weight}");
+            }
+            ours.set_checkpointing(Checkpointing::PerBlock);
+            let again = grads(&ours);
+            for (weight, var) in ours.trainable() {
+                let (x, y) = (a.get(var.as_tensor()).unwrap(), again.get(var.as_tensor()).unwrap());
+                assert_eq!(bits(x), bits(y), "{name}: {weight} recomputed");
+            }
+        }
+    }
+}
+
+/// DoRA holds its norms constant in the backward pass: of it only the lengths are checked.
+#[test]
+fn gradients_on_a_quantised_base_are_those_of_finite_differences() {
+    for name in ["dora", "lora_bias", "bias_all", "save_linear", "olora"] {
+        let (base, config, batch) = kind(name);
+        let mut decoder = load(&base, Some(NF4)).unwrap();
+        decoder.add_lora(&config, 7).unwrap();
+        moved_alike(&decoder, &decoder);
+        let loss = || f64::from(decoder.loss(&batch, TRAIN).unwrap().to_scalar::<f32>().unwrap());
+        let grads = decoder.loss(&batch, TRAIN).unwrap().backward().unwrap();
+        for (weight, var) in decoder.trainable() {
+            if config.form == LoraForm::WeightDecomposed && !weight.contains("magnitude") {
+                continue;
+            }
+            let grad = grads.get(var.as_tensor()).unwrap();
+            let size = golden::floats(grad).iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+            let start = var.as_tensor().copy().unwrap();
+            let step = 0.04_f64.min(0.5 / size);
+            let at = |times: f64| {
+                var.set(&(&start + (grad * (times * step / size)).unwrap()).unwrap()).unwrap();
+                loss()
+            };
+            let slope = (8.0 * (at(1.0) - at(-1.0)) - (at(2.0) - at(-2.0))) / (12.0 * step);
+            var.set(&start).unwrap();
+            assert!((slope - size).abs() <= 1e-3 * size.max(1.0), "{name}: {weight}: {slope} instead of {size}");
+        }
+    }
+}
+
+#[test]
+fn a_copy_that_trains_starts_from_the_weight_before_it_was_quantised() {
+    let lora = LoraConfig { modules_to_save: vec!["o_proj".into(), "down_proj".into()], ..LoraConfig::default() };
+    let saved = |decoder: &Decoder| -> Vec<(String, Tensor)> {
+        let all = decoder.trainable().into_iter().filter(|(name, _)| !name.contains("lora_"));
+        all.map(|(name, var)| (name.trim_start_matches("base_model.model.").to_owned(), var.as_tensor().clone()))
+            .collect()
+    };
+    let files = read_tensors(&golden::folder("llama_tied/model.safetensors"), &Device::Cpu).unwrap();
+    let mut decoder = load(&golden::folder("llama_tied"), Some(NF4)).unwrap();
+    decoder.add_lora(&lora, 1).unwrap();
+    let found = saved(&decoder);
+    assert!(found.len() >= 4);
+    for (name, tensor) in &found {
+        assert_eq!(golden::max_difference(tensor, &files[name]), 0.0, "{name}");
+    }
+    // Files that are quantised themselves have no more than that to give.
+    let mut stored = load(&golden::folder("quant/checkpoint"), None).unwrap();
+    stored.add_lora(&lora, 1).unwrap();
+    for ((name, ours), (_, original)) in saved(&stored).iter().zip(&found) {
+        let gap = golden::max_difference(ours, original);
+        assert!(gap > 0.0 && gap < 0.1, "{name}: {gap}");
+    }
+}
+
+#[test]
+fn every_kind_of_adapter_comes_back_and_merges_into_the_original() {
+    for name in ["dora", "dora_ends", "bias_all", "save_linear", "olora"] {
+        let (base, config, batch) = kind(name);
+        let dir = golden::TempDir::new();
+        let mut decoder = load(&base, Some(NF4)).unwrap();
+        decoder.add_lora(&config, 7).unwrap();
+        moved_alike(&decoder, &decoder);
+        assert!(decoder.merge_adapter().unwrap_err().to_string().contains("load it unquantised"), "{name}");
+        decoder.save_adapter(dir.path(), "base").unwrap();
+        assert!(dir.path().join(tb_core::quantization::FILE).is_file());
+        let mut again = load(&base, Some(NF4)).unwrap();
+        again.load_adapter(dir.path(), AdapterUse::Frozen).unwrap();
+        let gap = golden::max_difference(&again.logits(&batch).unwrap(), &decoder.logits(&batch).unwrap());
+        assert!(gap <= 1e-5, "{name}: {gap}");
+        let mut whole = load(&base, None).unwrap();
+        whole.load_adapter(dir.path(), AdapterUse::Frozen).unwrap();
+        let before = whole.logits(&batch).unwrap();
+        whole.merge_adapter().unwrap();
+        let gap = golden::max_difference(&whole.logits(&batch).unwrap(), &before);
+        assert!(gap <= 1e-4, "{name}: {gap}");
+    }
+}
+
+#[test]
+fn what_needs_the_weights_as_they_were_is_refused_on_a_quantised_base() {
+    let (base, config, _) = kind("pissa");
+    for init in [LoraInit::Pissa, LoraInit::PissaIterated(4)] {
+        let mut decoder = load(&base, Some(NF4)).unwrap();
+        let error = decoder.add_lora(&LoraConfig { init, ..config.clone() }, 1).unwrap_err().to_string();
+        assert!(error.contains("init_lora_weights") && error.contains("olora"), "{error}");
+        assert!(decoder.lora().is_none());
+        let error = decoder.train_all().unwrap_err().to_string();
+        assert!(error.contains("load it unquantised"), "{error}");
+    }
+    // As PEFT saves it by default: without what was taken from the base, whose rest it has rounded again.
+    let start = golden::folder("adapters/olora/start");
+    let error = load(&kind("olora").0, Some(NF4)).unwrap().load_adapter(&start, AdapterUse::Frozen).unwrap_err();
+    assert!(error.to_string().contains("path_initial_model_for_weight_conversion"), "{error}");
 }
 
 /// Keys of three tokens and answers of three, all random.

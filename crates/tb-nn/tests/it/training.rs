@@ -1,6 +1,7 @@
 //! Twenty LoRA steps from a PEFT adapter follow PEFT's losses, gradient norms and final weights.
 
 use crate::golden;
+use serde_json::Value;
 use std::collections::HashMap;
 use tb_nn::optim::{
     Gradients,
@@ -9,16 +10,21 @@ use tb_nn::optim::{
 };
 use tb_nn::{AdapterUse, Batch, Decoder, Pass, Row};
 
-struct Run {
-    losses: Vec<f64>,
-    norms: Vec<f64>,
-    decoder: Decoder,
+pub struct Run {
+    pub losses: Vec<f64>,
+    pub norms: Vec<f64>,
+    pub decoder: Decoder,
 }
 
 fn train(name: &str) -> Run {
     let record = golden::json(name, "training.json");
     let mut decoder = golden::decoder(record["base"].as_str().unwrap());
     decoder.load_adapter(&golden::folder(name).join("start"), AdapterUse::Trained).unwrap();
+    train_on(&record, decoder)
+}
+
+/// As many steps as the record has losses, on its rows.
+pub fn train_on(record: &Value, decoder: Decoder) -> Run {
     let rows: Vec<Row> = golden::rows(&record["rows"]);
     let (per_micro, micros) = (2, 2);
     let lr = record["learning_rate"].as_f64().unwrap();
@@ -45,7 +51,7 @@ fn train(name: &str) -> Run {
     Run { losses, norms, decoder }
 }
 
-fn relative(ours: &[f64], theirs: &serde_json::Value) -> f64 {
+pub fn relative(ours: &[f64], theirs: &Value) -> f64 {
     let theirs: Vec<f64> = theirs.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
     assert_eq!(ours.len(), theirs.len());
     ours.iter().zip(&theirs).map(|(a, b)| ((a - b) / b).abs()).fold(0.0, f64::max)

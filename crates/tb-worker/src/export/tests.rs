@@ -110,6 +110,18 @@ fn rows_of_a_file_are_compared_on_and_shards_are_read_back() {
 }
 
 #[test]
+fn a_model_trained_as_a_whole_leaves_in_every_form_but_as_an_adapter() {
+    let place = Place::new();
+    let task =
+        |format| ExportTask { model: ModelSource { base: place.base.clone(), adapter: None }, ..place.task(format) };
+    for format in [ExportFormat::Merged, ExportFormat::GgufF16] {
+        assert!(place.export(&task(format)).unwrap().passed, "{format}");
+    }
+    let refused = place.export(&task(ExportFormat::Peft)).unwrap_err();
+    assert_eq!(refused.0.code, ErrorCode::InvalidArgument, "{refused}");
+}
+
+#[test]
 fn an_adapter_that_is_not_finite_leaves_nothing_behind() {
     let place = Place::new();
     let file = place.adapter.join("adapter_model.safetensors");

@@ -4,7 +4,6 @@
 //! whose unsupervised parts are only read (the first copy in a copying task), or `{"ids": […], "labels": […]}`, tokens as they are, with -100
 //! where nothing is learnt.
 
-use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,10 +16,9 @@ use tb_core::dataset::{RowProblem, RowProblemKind};
 use tb_core::run_folder::names;
 use tb_data::tokenize::TextTokenizer;
 use tb_data::tokenize::store::StoreBuilder;
-use tb_nn::checkpoint::write_tensors;
 use tb_nn::decoder::{Batch, Decoder, IGNORED, Pass, Row};
 
-use super::Recipe;
+use super::{Recipe, write_trained};
 use crate::batches::Grouping;
 use crate::data::{Notes, PART};
 use crate::error::{Failure, Result};
@@ -73,9 +71,7 @@ impl Recipe for Pretrain {
     }
 
     fn write_weights(&self, folder: &Path) -> Result<()> {
-        let tensors: Vec<(String, Tensor)> =
-            self.decoder.trainable().into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect();
-        Ok(write_tensors(&folder.join(self.weights_file()), &tensors, &BTreeMap::new())?)
+        write_trained(&self.decoder, &folder.join(self.weights_file()))
     }
 }
 

@@ -1,18 +1,22 @@
-//! Supervised fine-tuning of an adapter: the next-token loss on the supervised tokens of each row.
+//! Supervised fine-tuning of an adapter, or of every weight: the next-token loss on the supervised tokens of each row.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use tb_core::run_folder::names;
 use tb_nn::decoder::{Batch, Decoder, Pass};
 
-use super::Recipe;
+use super::{Recipe, write_trained};
 use crate::batches::Grouping;
 use crate::error::Result;
+use crate::output;
 use crate::rows::TrainingRows;
 
-/// A decoder with an adapter in training, and its rows.
+/// What a checkpoint's file is called where it is no adapter's.
+const WEIGHTS: &str = "weights.safetensors";
+
+/// A decoder with an adapter in training, or with every weight, and its rows.
 pub struct Sft {
     decoder: Decoder,
     data: Arc<TrainingRows>,
@@ -21,7 +25,7 @@ pub struct Sft {
 }
 
 impl Sft {
-    /// The recipe for a decoder that has an adapter in training; `base` is the folder that the adapter will name.
+    /// The recipe for a decoder in training; `base` is the folder that an adapter will name, and whose tokenizer a whole model takes along.
     #[must_use]
     pub fn new(decoder: Decoder, data: Arc<TrainingRows>, grouping: Grouping, base: PathBuf) -> Self {
         Self { decoder, data, grouping, base }
@@ -46,18 +50,31 @@ impl Recipe for Sft {
     }
 
     fn result_folder(&self) -> &'static str {
-        names::ADAPTER
+        if self.decoder.lora().is_some() { names::ADAPTER } else { names::MODEL }
     }
 
     fn write_result(&self, folder: &Path) -> Result<()> {
-        Ok(self.decoder.save_adapter(folder, &self.base.to_string_lossy())?)
+        if self.decoder.lora().is_some() {
+            return Ok(self.decoder.save_adapter(folder, &self.base.to_string_lossy())?);
+        }
+        // What was learnt can be smaller than the steps of 16-bit numbers.
+        self.decoder.save_full(folder, DType::F32)?;
+        output::copy_if_there(&self.base, folder, "generation_config.json")?;
+        output::copy_tokenizer(&self.base, folder)
     }
 
     fn weights_file(&self) -> &'static str {
-        "adapter_model.safetensors"
+        if self.decoder.lora().is_some() && !self.decoder.adapter_is_converted() {
+            "adapter_model.safetensors"
+        } else {
+            WEIGHTS
+        }
     }
 
     fn write_weights(&self, folder: &Path) -> Result<()> {
-        self.write_result(folder)
+        match self.weights_file() {
+            WEIGHTS => write_trained(&self.decoder, &folder.join(WEIGHTS)),
+            _ => self.write_result(folder),
+        }
     }
 }

@@ -78,6 +78,37 @@ fn cut_anywhere(h: Hyperparameters) {
     }
 }
 
+/// Checkpoints hold what trains, whatever form the result has.
+#[test]
+fn a_cut_run_of_every_kind_ends_with_the_same_bits() {
+    let place = Place::new();
+    for (key, value) in [
+        ("init_lora_weights", "pissa"),
+        ("use_dora", "true"),
+        ("target_modules", "embed_tokens,lm_head,q_proj"),
+        ("modules_to_save", "norm,lm_head"),
+        ("finetuning_type", "full"),
+    ] {
+        let mut h = settings();
+        h.set(key, value).unwrap();
+        let uncut = recipe(&place.base(), &h);
+        run(&mut place.create(&format!("{value}-uncut"), &h), &uncut, &h).unwrap();
+        let name = format!("{value}-cut");
+        let look = |pass, _: &Batch| match pass {
+            Pass::Train { step: 8, .. } => Err(Failure::new(ErrorCode::Internal, "cut")),
+            Pass::Train { .. } | Pass::Eval => Ok(()),
+        };
+        let crashed = Watched { inner: recipe(&place.base(), &h), look };
+        assert!(run(&mut place.create(&name, &h), &crashed, &h).is_err());
+        let mut session = place.open(&name);
+        let resumed = recipe(&place.base(), &h);
+        let work = TrainLoop::new(&mut session, &resumed, &h).unwrap();
+        assert_eq!(work.resumed_from(), Some(6), "{value}");
+        work.run().unwrap();
+        assert!(bits(&resumed) == bits(&uncut), "{value}");
+    }
+}
+
 /// The losses and gradient norms of two runs agree to 1e-5.
 fn agree(a: &[StepPoint], b: &[StepPoint]) {
     assert_eq!(a.len(), b.len());

@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result as CandleResult, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result as CandleResult, Shape, Tensor};
 use rayon::prelude::*;
 use tb_core::random::Stream;
 
@@ -82,6 +82,50 @@ pub fn lora_linear<'a>(
         hidden: OnceLock::new(),
     };
     Ok(x.apply_op3(a, b, op)?)
+}
+
+struct Dropped(RowDropout);
+
+/// drop(x): x with the dropped elements 0 and the others scaled, for an adapter that needs it more than once.
+pub fn dropped(x: &Tensor, dropout: Dropout) -> Result<Tensor> {
+    Ok(match dropout.checked(row_width(x))? {
+        None => x.clone(),
+        Some(dropout) => x.apply_op1(Dropped(dropout))?,
+    })
+}
+
+impl Dropped {
+    /// Masks values of the shape of x in place.
+    fn mask(&self, values: &mut [f32], shape: &Shape) {
+        let width = shape.dims().last().copied().unwrap_or(1).max(1);
+        // 64 rows are a whole number of mask words, whatever the width.
+        values.par_chunks_mut(BLOCK_ROWS * width).enumerate().for_each_init(Vec::new, |words, (block, values)| {
+            words.clear();
+            words.resize(values.len().div_ceil(64), 0u64);
+            self.0.mask(width, block * BLOCK_ROWS, values.len() / width, words);
+            apply_mask(values, words, self.0.scale());
+        });
+    }
+}
+
+impl CustomOp1 for Dropped {
+    fn name(&self) -> &'static str {
+        "dropped"
+    }
+
+    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> CandleResult<(CpuStorage, Shape)> {
+        use candle_core::backend::BackendStorage;
+        let mut y = floats(s, l)?.into_owned();
+        self.mask(&mut y, l.shape());
+        Ok((store(y, s.dtype())?, l.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> CandleResult<Option<Tensor>> {
+        read!(dy = dy);
+        let mut dx = dy.to_vec();
+        self.mask(&mut dx, x.shape());
+        Ok(Some(tensor(dx, x.dims(), x.dtype())?))
+    }
 }
 
 /// Tokens of a row of x (..., T, I).

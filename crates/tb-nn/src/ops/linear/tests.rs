@@ -97,6 +97,20 @@ fn lora_dropout_masks_the_adapter_input_alone() -> Result<()> {
 }
 
 #[test]
+fn dropped_is_what_the_adapter_sees() -> Result<()> {
+    for (shape, o) in SHAPES {
+        let i = *shape.last().unwrap();
+        let (x, d) = (noise(shape, 1)?, dropout(0.3));
+        let (a, b) = (noise(&[3, i], 4)?, noise(&[o, 3], 5)?);
+        let alone = plain(&plain(&dropped(&x, d)?, &a, None)?, &b, None)?;
+        let w = Tensor::zeros((o, i), DType::F32, x.device())?;
+        assert_close(&lora_linear(&x, &w, None, &a, &b, 1.0, Some(d))?, &alone, 3e-5);
+        check(&[x], |t| dropped(&t[0], d));
+    }
+    Ok(())
+}
+
+#[test]
 fn frozen_weights_receive_no_gradient_and_an_untracked_input_neither() -> Result<()> {
     let (x, w) = (Var::from_tensor(&noise(&[4, 6], 1)?)?, Var::from_tensor(&noise(&[5, 6], 2)?)?);
     let (a, b) = (Var::from_tensor(&noise(&[2, 6], 3)?)?, Var::from_tensor(&noise(&[5, 2], 4)?)?);

@@ -34,7 +34,7 @@ model_type: string,
  */
 base_model: string, 
 /**
- * Folder of the adapter.
+ * Folder of the adapter, or of the whole model (see [`Lineage::finetuning_type`]).
  */
 path: string, 
 /**
