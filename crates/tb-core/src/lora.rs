@@ -49,6 +49,8 @@ pub struct LoraConfig {
     pub modules_to_save: Vec<String>,
     /// First values of A and B.
     pub init: LoraInit,
+    /// A and B began as LoftQ's: they belong to the base as it was quantised, for answering and for merging (`loftq_config`).
+    pub loftq: bool,
     /// Hub name or folder of the base model, as `adapter_config.json` names it.
     pub base_model_name_or_path: Option<String>,
     /// Unknown keys that reading passed over, as PEFT does; for a warning.
@@ -73,6 +75,7 @@ impl Default for LoraConfig {
             bias: TrainedBias::None,
             modules_to_save: Vec::new(),
             init: LoraInit::KaimingUniform,
+            loftq: false,
             base_model_name_or_path: None,
             unknown_keys: Vec::new(),
         }
@@ -138,8 +141,9 @@ pub enum LoraInit {
     /// `"olora"`: B and A are the first r columns of Q and rows of R of W = Q R, and the rest of W stays frozen
     /// (Büyükakyüz, "OLoRA: Orthonormal Low-Rank Adaptation", 2024).
     Olora,
-    /// `"loftq"`: B A is the part with the r largest singular values of what quantising the base lost
-    /// (Li et al., "LoftQ: LoRA-Fine-Tuning-Aware Quantization", ICLR 2024).
+    /// `"loftq"`: s B A is the part with the r largest singular values of what quantising the base lost, W - Q(W)
+    /// (Li et al., "LoftQ: LoRA-Fine-Tuning-Aware Quantization", ICLR 2024, algorithm 1 with T = 1). PEFT leaves s out, which is the same
+    /// where alpha is r.
     Loftq,
 }
 
@@ -155,14 +159,13 @@ impl LoraInit {
 }
 
 impl LoraInit {
-    /// Whether a fresh adapter starts so on a quantised base. What PiSSA leaves of W is to be quantised in W's place (QPiSSA), and what
-    /// LoftQ corrects is what quantising lost: both need W as it was, and PEFT refuses them too. OLoRA takes from the dequantised weight
-    /// in PEFT as here.
+    /// Whether a fresh adapter starts so on a quantised base. What PiSSA leaves of W is to be quantised in W's place (QPiSSA), which needs W
+    /// as it was, and PEFT refuses it too. OLoRA takes from the dequantised weight in PEFT as here.
     #[must_use]
     pub fn starts_on_quantised(self) -> bool {
         match self {
-            Self::KaimingUniform | Self::Gaussian | Self::Random | Self::Olora => true,
-            Self::Pissa | Self::PissaIterated(_) | Self::Loftq => false,
+            Self::KaimingUniform | Self::Gaussian | Self::Random | Self::Olora | Self::Loftq => true,
+            Self::Pissa | Self::PissaIterated(_) => false,
         }
     }
 }
@@ -214,6 +217,17 @@ impl LoraConfig {
             ScalingRule::AlphaOverR => alpha / r as f64,
             ScalingRule::RankStabilised => alpha / (r as f64).sqrt(),
         }
+    }
+
+    /// The configuration as it is saved: LoftQ's first values fit the base only as it was quantised, whose form lies beside it; a fresh
+    /// start from the saved one makes no new ones.
+    #[must_use]
+    pub fn settled(mut self) -> Self {
+        if self.init == LoraInit::Loftq {
+            self.init = LoraInit::KaimingUniform;
+            self.loftq = true;
+        }
+        self
     }
 
     /// The configuration of an adapter of twice the rank with the same scalings: B A - B0 A0 as one product, on the unchanged base.

@@ -332,6 +332,14 @@ pub enum BadHyperparameter {
         /// The other.
         other: &'static str,
     },
+    /// A value that has a meaning only beside another.
+    #[error("{one} needs {other}: set that too, or choose another value")]
+    Needs {
+        /// The key and value.
+        one: &'static str,
+        /// What it needs.
+        other: &'static str,
+    },
 }
 
 impl Hyperparameters {
@@ -350,7 +358,11 @@ impl Hyperparameters {
             map.insert(field.key.to_owned(), value);
         }
         let changed: Self = serde_json::from_value(all).map_err(|_| bad())?;
-        changed.validate()?;
+        match changed.validate() {
+            // It may be set next; who starts the run validates once more.
+            Ok(()) | Err(BadHyperparameter::Needs { .. }) => {}
+            Err(bad) => return Err(bad),
+        }
         *self = changed;
         Ok(())
     }
@@ -387,6 +399,12 @@ impl Hyperparameters {
             if both {
                 return Err(BadHyperparameter::Both { one, other });
             }
+        }
+        if init == LoraInit::Loftq && !quantised && !full {
+            return Err(BadHyperparameter::Needs {
+                one: "init_lora_weights loftq",
+                other: "load_in_4bit or load_in_8bit",
+            });
         }
         Ok(())
     }
@@ -524,6 +542,16 @@ mod tests {
     }
 
     #[test]
+    fn what_corrects_quantising_needs_a_quantised_base() {
+        let mut h = Hyperparameters::default();
+        h.set("init_lora_weights", "loftq").unwrap();
+        let error = h.validate().unwrap_err().to_string();
+        assert!(error.contains("loftq") && error.contains("load_in_4bit"), "{error}");
+        h.set("load_in_4bit", "true").unwrap();
+        h.validate().unwrap();
+    }
+
+    #[test]
     fn a_quantised_base_takes_no_training_that_needs_its_weights() {
         for key in ["load_in_4bit", "load_in_8bit"] {
             let mut h = Hyperparameters::default();
@@ -536,6 +564,7 @@ mod tests {
             }
             for (other, value) in [
                 ("init_lora_weights", "olora"),
+                ("init_lora_weights", "loftq"),
                 ("use_dora", "true"),
                 ("bias", "all"),
                 ("modules_to_save", "lm_head, q_proj"),
@@ -576,7 +605,6 @@ mod tests {
             ("layers_to_transform", "4-2"),
             ("layers_to_transform", "0-4000000000"),
             ("init_lora_weights", "eva"),
-            ("init_lora_weights", "loftq"),
             ("lora_bias", "true"),
             ("bias", "some"),
         ] {

@@ -24,4 +24,6 @@ pub use decoder::{
 pub use error::{Error, Result};
 pub use generate::{Finish, Flow, Generated, GenerationConfig, generate};
 pub use gguf::GgufFormat;
-pub use lora::{LoraConfig, LoraForm, LoraInit, ModuleNames, ScalingRule, TargetModules, TrainedBias};
+pub use lora::{
+    LoraConfig, LoraForm, LoraInit, ModuleNames, ScalingRule, TargetModules, TrainedBias, read_adapter_config,
+};

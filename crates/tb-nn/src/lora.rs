@@ -5,6 +5,7 @@ mod adapter_file;
 mod decomposition;
 mod first_values;
 
+pub use adapter_file::read_adapter_config;
 pub(crate) use adapter_file::{PREFIX, peft_name, read_adapter, write_adapter};
 pub(crate) use first_values::part_of;
 pub use tb_core::adapter::TargetModules;

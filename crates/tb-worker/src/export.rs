@@ -11,10 +11,10 @@ use tb_core::run_folder::{Done, ExportFormat, ExportTask, FileHash, Outcome, Run
 use tb_core::{ErrorCode, quantization};
 use tb_data::files::sha256_file;
 use tb_data::gguf;
-use tb_data::model_folder::stored_weights;
+use tb_data::model_folder::{adapter_quantization, stored_weights};
 use tb_data::tokenize::TextTokenizer;
 use tb_nn::decoder::{AdapterUse, Decoder};
-use tb_nn::{DEFAULT_SHARD_BYTES, GgufFormat};
+use tb_nn::{DEFAULT_SHARD_BYTES, GgufFormat, read_adapter_config};
 
 use crate::error::{Failure, Result};
 use crate::protocol::Session;
@@ -92,7 +92,8 @@ pub fn run(session: &mut Session, task: &ExportTask) -> Result<()> {
 }
 
 /// The model of the task, or what was written of it. The base is as its files hold it, whatever form it was trained in: merged into a
-/// base that was rounded to 4 bits, a part of what the adapter learned is forgotten.
+/// base that was rounded to 4 bits, a part of what the adapter learned is forgotten. Only LoftQ's adapter made up for the rounding, and
+/// belongs to what it left.
 fn load(task: &ExportTask, written: Option<&Path>, device: &candle_core::Device) -> Result<Decoder> {
     let (base, adapter) = match (written, task.format) {
         (None, _) => (task.model.base.clone(), task.model.adapter.clone()),
@@ -102,7 +103,11 @@ fn load(task: &ExportTask, written: Option<&Path>, device: &candle_core::Device)
             (folder.join(gguf_name(task.format)), None)
         }
     };
-    let mut decoder = Decoder::load(&base, DType::F32, device)?;
+    let quantization = match &adapter {
+        Some(adapter) if read_adapter_config(adapter)?.loftq => adapter_quantization(adapter)?,
+        Some(_) | None => None,
+    };
+    let mut decoder = Decoder::load_as(&base, DType::F32, quantization, device)?;
     if let Some(adapter) = &adapter {
         decoder.load_adapter(adapter, AdapterUse::Frozen)?;
     }

@@ -142,6 +142,7 @@ impl LoraConfig {
                 Some(Value::String(s)) if s != "true" && s != "false" => s.parse()?,
                 Some(v) => return Err(refuse("init_lora_weights", format!("{v} is not supported"))),
             },
+            loftq: fields.present("loftq_config").and_then(Value::as_object).is_some_and(|set| !set.is_empty()),
             base_model_name_or_path: fields
                 .present("base_model_name_or_path")
                 .and_then(Value::as_str)
@@ -186,7 +187,7 @@ impl LoraConfig {
             ),
             ("layers_pattern", null_if_empty(&self.layers_pattern)),
             ("layers_to_transform", null_if_empty(&self.layers_to_transform)),
-            ("loftq_config", json!({})),
+            ("loftq_config", if self.loftq { json!({ "loftq_iter": 1 }) } else { json!({}) }),
             ("lora_alpha", whole_if_exact(self.lora_alpha)),
             ("lora_bias", json!(self.form == LoraForm::WithBias)),
             ("lora_dropout", json!(self.lora_dropout)),
@@ -336,8 +337,9 @@ mod tests {
                 layers_to_transform: vec![0, 2],
                 layers_pattern: vec!["layers".into()],
                 exclude_modules: Some(ModuleNames::List(vec!["k_proj".into()])),
-                ..plain
+                ..plain.clone()
             },
+            LoraConfig { init: LoraInit::Loftq, ..plain }.settled(),
         ];
         for config in all {
             assert_eq!(LoraConfig::from_json(&config.to_json()).unwrap(), config);

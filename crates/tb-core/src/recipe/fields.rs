@@ -90,7 +90,7 @@ fields! {
     "use_dora", Advanced, Switch, "DoRA: train lengths apart from directions; slower, often better at low ranks.";
     "lora_bias", Advanced, Switch, "Give the adapter a bias.";
     "bias", Advanced, Words(&["none", "all", "lora_only"]), "Biases of the base that train along.";
-    "init_lora_weights", Advanced, FirstValues, "First values: true starts at the base; pissa and olora learn faster, from its main directions.";
+    "init_lora_weights", Advanced, FirstValues, "First values: true starts at the base; pissa and olora from its main directions, loftq from what quantising lost.";
     "learning_rate", Basic, Number(1e-12, 10.0, Closed), "Peak size of a step; 1e-4 to 3e-4 is usual for LoRA.";
     "num_train_epochs", Basic, Number(1e-6, 10_000.0, Closed), "Passes over the data.";
     "max_steps", Advanced, Whole(-1, 1_000_000_000), "Steps to do instead of epochs; -1 counts epochs.";
@@ -167,7 +167,7 @@ impl Field {
             Alphas(low, high) => {
                 format!("name=alpha pairs separated by commas, each alpha from {low} to {high}, or nothing")
             }
-            FirstValues => "true, false, gaussian, pissa, pissa_niter_N (N up to 64) or olora".to_owned(),
+            FirstValues => "true, false, gaussian, pissa, pissa_niter_N (N up to 64), olora or loftq".to_owned(),
         }
     }
 
@@ -207,9 +207,7 @@ impl Field {
                     }
             }),
             Switch => value.is_boolean(),
-            FirstValues => {
-                value.as_str().is_some_and(|text| text.parse().is_ok_and(|init: LoraInit| init != LoraInit::Loftq))
-            }
+            FirstValues => value.as_str().is_some_and(|text| text.parse::<LoraInit>().is_ok()),
             Names => value.as_array().is_some_and(|all| all.iter().all(|n| n.as_str().is_some_and(|n| !n.is_empty()))),
             Layers => {
                 value.as_array().is_some_and(|all| all.iter().all(|n| n.as_u64().is_some_and(|n| n <= MOST_LAYERS)))

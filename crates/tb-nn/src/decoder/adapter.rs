@@ -11,7 +11,7 @@ use crate::lora::{
 use crate::ops::constant::ConstantRef;
 use crate::weights::Weights;
 use crate::{Error, Result};
-use candle_core::{DType, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -120,10 +120,22 @@ impl Decoder {
         }
         let plan = plan(&self.config, config, Unmatched::Refused)?;
         let base = self.base();
+        let files = match (config.init, &self.unquantised) {
+            (LoraInit::Loftq, Some(files)) => Some(Weights::open(files)?),
+            (LoraInit::Loftq, None) => {
+                let problem = "loftq needs a base that is quantised as it is loaded: set load_in_4bit or load_in_8bit";
+                return Err(Error::config("init_lora_weights", problem));
+            }
+            _ => None,
+        };
         let made: Vec<LoraLayer> = plan
             .modules
             .par_iter()
-            .map(|module| LoraLayer::init(config, module, base.weight_of(module)?, seed, &self.device))
+            .map(|module| {
+                let weight = base.weight_of(module)?;
+                let lost = files.as_ref().map(|files| lost(files, module, weight)).transpose()?.flatten();
+                LoraLayer::init(config, module, weight, lost.as_ref(), seed, &self.device)
+            })
             .collect::<Result<_>>()?;
         let layers = plan.modules.iter().map(|m| m.path.clone()).zip(made).collect();
         let saved = plan
@@ -165,6 +177,10 @@ impl Decoder {
             Error::Config { .. } => Error::file(dir.join("adapter_config.json"), e),
             other => other,
         };
+        if config.loftq && self.quantization.is_none() {
+            let problem = format!("the adapter belongs to the base in the form of {}: load it so", quantization::FILE);
+            return Err(named(Error::config("loftq_config", problem)));
+        }
         let plan = plan(&self.config, &config, Unmatched::Tolerated).map_err(|e| named(e.into()))?;
         let mut used = BTreeSet::new();
         let mut read = |name: String, shape: &[usize]| -> Result<Parameter> {
@@ -268,7 +284,7 @@ impl Decoder {
         let Some(Worn { config, plan }) = &self.lora else {
             return Err(Error::value("save_adapter", "the model has no adapter"));
         };
-        let mut config = if self.adapter_is_converted() { config.clone().doubled() } else { config.clone() };
+        let mut config = if self.adapter_is_converted() { config.clone().doubled() } else { config.clone().settled() };
         config.base_model_name_or_path = Some(base_model_name.to_owned());
         config.target_modules = match config.target_modules {
             TargetModules::AllLinear => {
@@ -440,6 +456,14 @@ impl Decoder {
 }
 
 /// The weights of the base by checkpoint name; a tied output layer has one too.
+/// What quantising took from a module's weight, W - Q(W) in f32; none where it is not quantised.
+fn lost(files: &Weights, module: &Adapted, weight: ConstantRef<'_>) -> Result<Option<Tensor>> {
+    let ConstantRef::Quantised(held) = weight else { return Ok(None) };
+    let name = format!("{}.weight", module.path);
+    let full = files.tensor(&name, (module.outputs, module.inputs), DType::F32, &Device::Cpu)?;
+    Ok(Some((full - held.dequantise()?)?))
+}
+
 struct Base<'a> {
     weights: HashMap<String, ConstantRef<'a>>,
 }

@@ -93,7 +93,7 @@ impl Decoder {
     /// As [`Self::save_merged`], in files of at most `shard_bytes` of weights (or of one tensor) with an index, as transformers writes
     /// them; in one file without an index if that is enough.
     pub fn save_merged_in_shards(&self, dir: &Path, dtype: DType, shard_bytes: u64) -> Result<()> {
-        self.check_whole("save_merged")?;
+        self.check_mergeable("save_merged")?;
         let mut merged = self.merged()?;
         let (config, weights) = self.merged_weights()?;
         let tensors: Vec<(String, Tensor)> = weights
@@ -108,13 +108,18 @@ impl Decoder {
 
     /// Refuses to write or merge into a quantised base: rounded again, it would forget a part of what was learned, and
     /// written as it is, it would pass for the original.
-    pub(crate) fn check_whole(&self, op: &'static str) -> Result<()> {
+    fn check_whole(&self, op: &'static str) -> Result<()> {
         match self.quantization {
             None => Ok(()),
             Some(_) => {
                 Err(Error::value(op, "the base is quantised: load it unquantised, with the adapter, and merge that"))
             }
         }
+    }
+
+    /// As [`Self::check_whole`], of a merged model that is written: LoftQ's adapter belongs to the base as it was quantised.
+    pub(crate) fn check_mergeable(&self, op: &'static str) -> Result<()> {
+        if self.lora().is_some_and(|config| config.clone().settled().loftq) { Ok(()) } else { self.check_whole(op) }
     }
 
     /// The model with the adapter in its weights: its shape, and (checkpoint name, weight) of everything in a fixed order.
@@ -130,10 +135,12 @@ impl Decoder {
                 (name, weight)
             })
             .collect();
-        if !changed.is_empty() {
+        let head = changed.remove_entry(&format!("{HEAD}.weight"));
+        if head.is_some() {
             config.head = HeadKind::Untied;
-            all.extend(changed);
         }
+        // What is left are weights that are quantised in the model.
+        all.extend(changed.into_iter().chain(head));
         Ok((config, all))
     }
 
@@ -150,11 +157,12 @@ impl Decoder {
         all.collect()
     }
 
-    /// The weights that the adapter changes, by checkpoint name; `lm_head.weight` too where a tied output layer must be its own.
+    /// The weights that the adapter changes, or that are quantised, by checkpoint name; `lm_head.weight` too where a tied output layer must be its own.
     fn changed(&self) -> Result<BTreeMap<String, Merged<'_>>> {
         let mut all = BTreeMap::new();
         for linear in self.model.linears() {
-            if linear.lora.is_some() || linear.tuned_weight.is_some() {
+            let quantised = linear.weight.parameter().is_none();
+            if linear.lora.is_some() || linear.tuned_weight.is_some() || quantised {
                 all.insert(format!("{}.weight", linear.path), Merged::Linear(linear));
             }
             if linear.lora.as_ref().is_some_and(|l| l.bias.is_some()) || linear.tuned_bias.is_some() {

@@ -58,7 +58,7 @@ impl Decoder {
     ///
     /// Errors: a family or setting that llama.cpp cannot express, or a weight that is not finite; it is named, and no file is left.
     pub fn save_gguf(&self, path: &Path, format: GgufFormat, name: &str, tokenizer: &[(String, Value)]) -> Result<()> {
-        self.check_whole("save_gguf")?;
+        self.check_mergeable("save_gguf")?;
         let (config, weights) = self.merged_weights()?;
         let model_type = config.family.model_type();
         let Some(arch) = Arch::of_model_type(model_type) else {

@@ -27,10 +27,17 @@ pub(crate) fn peft_name(path: &str, role: Role, factor: Factor) -> String {
     format!("{PREFIX}{path}.{which}")
 }
 
+/// What `adapter_config.json` in `dir` says.
+///
+/// Errors name the file and the field that cannot be used.
+pub fn read_adapter_config(dir: &Path) -> Result<LoraConfig> {
+    let path = dir.join(CONFIG);
+    LoraConfig::from_json(&read_json(&path)?).map_err(|e| Error::file(&path, e))
+}
+
 /// Reads the configuration and maps the weights of the adapter in `dir`.
 pub(crate) fn read_adapter(dir: &Path) -> Result<(LoraConfig, Weights)> {
-    let path = dir.join(CONFIG);
-    let config = LoraConfig::from_json(&read_json(&path)?).map_err(|e| Error::file(&path, e))?;
+    let config = read_adapter_config(dir)?;
     let model = dir.join(MODEL);
     if !model.is_file() {
         let pickle = dir.join("adapter_model.bin");

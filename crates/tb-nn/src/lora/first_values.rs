@@ -11,10 +11,12 @@ use tb_core::random::{Purpose, Stream, name_key};
 
 impl LoraLayer {
     /// First values for a module whose weight is `weight` (O, I), of the embedding (V, C); it is dequantised only where they come from it.
+    /// `lost` is what quantising took from it, which LoftQ needs.
     pub(crate) fn init(
         config: &LoraConfig,
         module: &Adapted,
         weight: ConstantRef<'_>,
+        lost: Option<&Tensor>,
         seed: u64,
         device: &Device,
     ) -> Result<Self> {
@@ -26,7 +28,10 @@ impl LoraLayer {
                     part_of(config.init, module, &weight.dense()?, seed)?
                 }
                 LoraInit::Loftq => {
-                    return Err(Error::config("init_lora_weights", "loftq is not supported for a fresh adapter"));
+                    let problem =
+                        || format!("loftq is for what is quantised: leave `{}` out of target_modules", module.path);
+                    let lost = lost.ok_or_else(|| Error::config("init_lora_weights", problem()))?;
+                    part_of(config.init, module, lost, seed)?
                 }
             },
         };
@@ -106,7 +111,7 @@ fn embedding(config: &LoraConfig, module: &Adapted, seed: u64) -> Result<(Tensor
     })
 }
 
-/// A and B whose product, scaled, is a part of the weight (O, I).
+/// A and B whose product, scaled, is a part of the matrix (O, I).
 pub(crate) fn part_of(init: LoraInit, module: &Adapted, weight: &Tensor, seed: u64) -> Result<(Tensor, Tensor)> {
     let (o, i, r) = (module.outputs, module.inputs, module.rank);
     if r > o.min(i) {

@@ -328,6 +328,71 @@ fn what_needs_the_weights_as_they_were_is_refused_on_a_quantised_base() {
     assert!(error.to_string().contains("path_initial_model_for_weight_conversion"), "{error}");
 }
 
+/// LoftQ: what quantising lost comes back as far as the rank goes, the adapter belongs to the quantised base, and so does what is merged.
+#[test]
+fn loftq_starts_from_what_quantising_lost() {
+    let (base, config, batch) = kind("pissa");
+    let config = LoraConfig { init: LoraInit::Loftq, r: 8, target_modules: TargetModules::AllLinear, ..config };
+    let original = load(&base, None).unwrap().logits(&batch).unwrap();
+    let off = |decoder: &Decoder| {
+        let gap = (decoder.logits(&batch).unwrap() - &original).unwrap().sqr().unwrap().sum_all().unwrap();
+        f64::from(gap.to_scalar::<f32>().unwrap()).sqrt()
+    };
+    for quantization in [NF4, FP4, Quantization::EightBit] {
+        let mut decoder = load(&base, Some(quantization)).unwrap();
+        let plain = off(&decoder);
+        decoder.add_lora(&config, 1).unwrap();
+        let nearer = off(&decoder);
+        eprintln!("{quantization:?}: logits are off by {plain:.3} without and {nearer:.3} with LoftQ");
+        assert!(nearer < 0.8 * plain, "{quantization:?}: {nearer} of {plain}");
+
+        // s B A has the largest singular values of W - Q(W): what is left is smaller and orthogonal to both factors.
+        let path = "model.layers.0.self_attn.q_proj";
+        let full =
+            read_tensors(&base.join("model.safetensors"), &Device::Cpu).unwrap()[&format!("{path}.weight")].clone();
+        let held = Quantised::new(&golden::floats(&full), full.dims2().unwrap(), quantization, Rounding::F32).unwrap();
+        let lost = (full - held.dequantise().unwrap()).unwrap();
+        let factor = |part: &str| {
+            let all = decoder.trainable();
+            all.iter()
+                .find(|(name, _)| name.contains(path) && name.contains(part))
+                .unwrap()
+                .1
+                .as_tensor()
+                .copy()
+                .unwrap()
+        };
+        let (a, b) = (factor("lora_A"), factor("lora_B"));
+        let scaling = config.scaling(config.r, config.lora_alpha);
+        let rest = (&lost - (b.matmul(&a).unwrap() * scaling).unwrap()).unwrap();
+        let size = |t: &Tensor| golden::floats(t).iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+        assert!(size(&rest) < 0.9 * size(&lost), "{} of {}", size(&rest), size(&lost));
+        assert!(size(&b.t().unwrap().matmul(&rest).unwrap()) < 1e-4 * size(&b) * size(&lost));
+        assert!(size(&rest.matmul(&a.t().unwrap()).unwrap()) < 1e-4 * size(&a) * size(&lost));
+
+        moved_alike(&decoder, &decoder);
+        let tuned = decoder.logits(&batch).unwrap();
+        let (adapter, merged) = (golden::TempDir::new(), golden::TempDir::new());
+        decoder.save_adapter(adapter.path(), "base").unwrap();
+        let mut again = load(&base, Some(quantization)).unwrap();
+        assert!(again.load_adapter(adapter.path(), AdapterUse::Frozen).unwrap().loftq);
+        assert!(golden::max_difference(&again.logits(&batch).unwrap(), &tuned) <= 1e-5);
+        again.save_merged(merged.path(), DType::F32).unwrap();
+        let gap = golden::max_difference(&load(merged.path(), None).unwrap().logits(&batch).unwrap(), &tuned);
+        assert!(gap <= 1e-4, "{quantization:?}: merged {gap}");
+        let error = load(&base, None).unwrap().load_adapter(adapter.path(), AdapterUse::Frozen).unwrap_err();
+        assert!(error.to_string().contains("quantization_config.json"), "{error}");
+    }
+    // Without the original weights there is nothing to compare the quantised ones with.
+    for (folder, quantization) in [(&base, None), (&golden::folder("quant/checkpoint"), Some(NF4))] {
+        let error = load(folder, quantization).unwrap().add_lora(&config, 1).unwrap_err().to_string();
+        assert!(error.contains("load_in_4bit"), "{error}");
+    }
+    let with_head = LoraConfig { target_modules: TargetModules::List(vec!["lm_head".into()]), ..config };
+    let error = load(&base, Some(NF4)).unwrap().add_lora(&with_head, 1).unwrap_err().to_string();
+    assert!(error.contains("lm_head"), "{error}");
+}
+
 /// Keys of three tokens and answers of three, all random.
 fn facts(n: usize) -> Vec<Row> {
     let stream = Stream::new(7, 0, Purpose::Shuffle, 1);

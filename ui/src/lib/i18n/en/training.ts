@@ -409,7 +409,7 @@ export const training = {
   help_use_dora: "DoRA: lengths are trained apart from directions; slower, often better at low ranks.",
   help_lora_bias: "Gives the adapter a bias.",
   help_bias: "Biases of the base that train along.",
-  help_init_lora_weights: "First values: true starts at the base; pissa and olora start from its main directions and learn faster.",
+  help_init_lora_weights: "First values: true starts at the base; pissa and olora start from its main directions and learn faster, loftq from what quantising lost.",
   help_packing: "Fills each row with several samples, which do not see each other: no padding.",
   help_packing_strategy: "How samples are packed: bfd fits the longest first into the fullest row with room.",
   help_neftune_noise_alpha: "NEFTune: noise on embedded tokens in training; 5 is usual, 0 is none.",

@@ -409,7 +409,7 @@ export const training: Translation<typeof en> = {
   help_use_dora: "DoRA: 重みの大きさと向きを分けて学習します。遅くなりますが、低いランクで良くなることが多くあります。",
   help_lora_bias: "アダプターにバイアスを付けます。",
   help_bias: "一緒に学習するベースのバイアス。",
-  help_init_lora_weights: "初期値です。true はベースそのものから、pissa と olora はベースの主成分から始まり、早く学習します。",
+  help_init_lora_weights: "初期値です。true はベースそのものから、pissa と olora はベースの主成分から始まり早く学習し、loftq は量子化で失われた分から始まります。",
   help_packing: "1 行に複数のサンプルを詰めます。互いには見えず、パディングがなくなります。",
   help_packing_strategy: "詰め方です。bfd は長いものから順に、入る行のうち最も埋まった行へ入れます。",
   help_neftune_noise_alpha: "NEFTune: 学習中に埋め込みへ加えるノイズ。5 が一般的で、0 は無効です。",
