@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::{cargo, root, step};
+use crate::{cargo, run, step};
 
 /// Rounds in which ours and the peer's are timed in turn.
 const ROUNDS: usize = 5;
@@ -31,8 +31,7 @@ pub fn bench(args: &[String]) -> Result<()> {
 
 fn lora(args: &[String]) -> Result<()> {
     step(&cargo(), &["build", "--locked", "--release", "-p", "tb-nn", "--example", "bench_lora"])?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
-    let ours = target.join("release/examples/bench_lora").to_string_lossy().into_owned();
+    let ours = run::target().join("release/examples/bench_lora").to_string_lossy().into_owned();
     let peer = match args {
         [flag, python, script] if flag == "--peer" => Some((python.clone(), script.clone())),
         [] => None,

@@ -101,6 +101,12 @@ fn step_with(program: &str, args: &[&str], folder: &std::path::Path, envs: &[(&s
     Ok(())
 }
 
+/// A cargo command on the engine's crates alone: those that `cargo test` builds, so that Candle is not built once more.
+fn engine(command: &str, args: &[&str], envs: &[(&str, &str)]) -> anyhow::Result<()> {
+    let packages = [command, "--locked", "-p", "tb-core", "-p", "tb-data", "-p", "tb-nn", "-p", "tb-worker"];
+    step_with(&cargo(), &[&packages, args].concat(), &root(), envs)
+}
+
 /// The cargo that runs us.
 fn cargo() -> String {
     env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt, stream, stream::BoxStream};
+use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use tb_core::{
     ApiError, ErrorCode,
@@ -16,7 +16,7 @@ use tb_core::{
     run_folder::{DataSource, ExportFormat, ExportTask, RunEvent, RunEventBody, Task},
     tag::Tag,
 };
-use tokio::sync::{mpsc, oneshot::channel as oneshot_channel};
+use tokio::sync::mpsc;
 use ts_rs::TS;
 use uuid::Uuid;
 
@@ -25,6 +25,7 @@ use crate::{
     ctx::now_ms,
     datasets, found, models,
     oneshot::{self, Keep},
+    streams,
 };
 
 /// Arguments of `model_export`.
@@ -84,11 +85,9 @@ type Item = Result<ExportItem, ApiError>;
 /// Exports a model version. The certificate compares on the held-out rows of the dataset that the version learnt from.
 pub(crate) async fn export(ctx: &Ctx, args: ExportModel) -> Result<BoxStream<'static, Item>, ApiError> {
     let task = task(ctx, &args).await?;
-    let (out, items) = mpsc::channel(16);
-    // Dropped with the stream: the worker ends then.
-    let (reader, reader_gone) = oneshot_channel::<()>();
     let ctx = ctx.clone();
-    tokio::spawn(async move {
+    // The worker ends with the wish to read.
+    Ok(streams::spawn(move |out: mpsc::Sender<Item>, reader_gone| async move {
         let unfinished = unfinished(&task.out);
         let work = work(&ctx, args, task, out.clone());
         let last = tokio::select! {
@@ -97,9 +96,7 @@ pub(crate) async fn export(ctx: &Ctx, args: ExportModel) -> Result<BoxStream<'st
         };
         // Whoever wanted it may be gone.
         out.send(last).await.ok();
-    });
-    let state = (items, reader);
-    Ok(stream::unfold(state, |(mut items, reader)| async { Some((items.recv().await?, (items, reader))) }).boxed())
+    }))
 }
 
 /// Where a worker writes before all is there (tb-worker's `output::write_folder`).
@@ -181,7 +178,10 @@ async fn held_out(ctx: &Ctx, model: &Model) -> Result<Option<DataSource>, ApiErr
 }
 
 /// The certificate that lies in an export's folder.
-fn certificate(folder: &Path) -> Result<ExportCertificate, ApiError> {
+///
+/// # Errors
+/// It is not there, or no certificate.
+pub fn certificate(folder: &Path) -> Result<ExportCertificate, ApiError> {
     let path = folder.join(CERTIFICATE);
     let bytes = std::fs::read(&path).map_err(|e| e.to_string());
     bytes.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|e| e.to_string())).map_err(|e| {

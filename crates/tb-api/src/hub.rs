@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::{StreamExt, stream, stream::BoxStream};
+use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use tb_core::{
     ApiError,
@@ -22,7 +22,7 @@ use tb_data::{
 use tokio::sync::{mpsc, oneshot, watch};
 use ts_rs::TS;
 
-use crate::{Ctx, commands, ctx::blocking, status};
+use crate::{Ctx, commands, ctx::blocking, status, streams};
 
 /// The folder of downloaded models inside the home folder.
 pub(crate) const DOWNLOADS: &str = "hub";
@@ -119,11 +119,9 @@ pub struct DownloadedModel {
 type Item = Result<DownloadItem, ApiError>;
 
 pub(crate) async fn download(ctx: &Ctx, args: DownloadModel) -> Result<BoxStream<'static, Item>, ApiError> {
-    let (out, items) = mpsc::channel(16);
-    // Dropped with the stream; the transfer takes that as the wish to stop.
-    let (reader, reader_gone) = oneshot::channel::<()>();
     let ctx = ctx.clone();
-    tokio::spawn(async move {
+    // That nobody reads any more, the transfer takes as the wish to stop.
+    Ok(streams::spawn(move |out, reader_gone| async move {
         let (told, progress) = watch::channel(None);
         let transfer = transfer(&ctx, &args, told, reader_gone);
         let last = match tell(transfer, progress, &out).await {
@@ -137,9 +135,7 @@ pub(crate) async fn download(ctx: &Ctx, args: DownloadModel) -> Result<BoxStream
         };
         // Whoever wanted it may be gone.
         out.send(last).await.ok();
-    });
-    let state = (items, reader);
-    Ok(stream::unfold(state, |(mut items, reader)| async { Some((items.recv().await?, (items, reader))) }).boxed())
+    }))
 }
 
 /// Tells how far a transfer is until it ends: what is new a few times a second, and now and then that nothing is.

@@ -44,7 +44,7 @@ pub use datasets::{
 pub use doctor::{Check, CheckState, DoctorReport};
 pub use estimate::JobEstimate;
 pub use evaluation::StartEval;
-pub use exports::{ExportItem, ExportModel, ExportStage};
+pub use exports::{ExportItem, ExportModel, ExportStage, certificate};
 pub use hub::{DownloadItem, DownloadModel, DownloadedModel, OfferedFile};
 pub use jobs::{
     ById, EventsAfter, JobCurves, ListJobs, MetricsOf, MoveJob,

@@ -1,9 +1,10 @@
 //! The second table beside [`crate::commands`]: what answers with a stream of items instead of one result. Name, arguments, item, role.
 //! The window's `stream`, the server's `/stream/{name}` and the command line each make one call to [`dispatch_stream`].
 
-use futures_util::{StreamExt, stream::BoxStream};
+use futures_util::{StreamExt, stream, stream::BoxStream};
 use serde_json::Value;
 use tb_core::{ApiError, user::Role};
+use tokio::sync::{mpsc, oneshot};
 use ts_rs::{Config, TS};
 
 use crate::{
@@ -24,6 +25,19 @@ pub struct Stream {
 
 /// The items of an open stream, in order. Dropping it ends the work behind it.
 pub type Items = BoxStream<'static, Result<Value, ApiError>>;
+
+/// Starts work whose items a stream reads. The receiver ends when the stream is dropped.
+pub(crate) fn spawn<T, F>(work: impl FnOnce(mpsc::Sender<T>, oneshot::Receiver<()>) -> F) -> BoxStream<'static, T>
+where
+    T: Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (out, items) = mpsc::channel(16);
+    let (reader, reader_gone) = oneshot::channel();
+    tokio::spawn(work(out, reader_gone));
+    let state = (items, reader);
+    stream::unfold(state, |(mut items, reader)| async { Some((items.recv().await?, (items, reader))) }).boxed()
+}
 
 macro_rules! streams {
     ($($(#[doc = $help:literal])+ $name:ident($args:ty) -> $item:ty, $role:ident, $handler:path;)+) => {

@@ -9,7 +9,6 @@ use tb_api::{
 };
 use tb_core::{
     ApiError, ErrorCode,
-    export::{CERTIFICATE, ExportCertificate},
     run_folder::{DataSource, ExportTask, ModelSource, RunEventBody, Task},
 };
 
@@ -32,7 +31,7 @@ pub async fn run(ctx: &Ctx, args: &Export, output: &Output) -> Result<(), ApiErr
     let done = oneshot::run(ctx, task, Keep::No, &mut |event| progress.run_event(&event.body)).await;
     progress.finish();
     let done = done?;
-    let certificate = certificate(&out.join(CERTIFICATE))?;
+    let certificate = tb_api::certificate(&out)?;
     output.result(
         &json!({ "out": args.out, "files": done.files, "metrics": done.metrics, "certificate": certificate }),
         &format!("{} files written to {}. {}", done.files.len(), args.out.display(), certificate.verdict),
@@ -59,11 +58,4 @@ pub async fn registered(ctx: &Ctx, arguments: Value, output: &Output) -> Result<
         format!("{} files written to {}. {}", export.certificate.files.len(), export.path, export.certificate.verdict);
     output.result(&json!(export), &text);
     Ok(())
-}
-
-fn certificate(path: &std::path::Path) -> Result<ExportCertificate, ApiError> {
-    let bytes = std::fs::read(path).map_err(|e| e.to_string());
-    bytes
-        .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|e| e.to_string()))
-        .map_err(|e| ApiError::new(ErrorCode::Internal, format!("{} is not readable: {e}.", path.display())))
 }

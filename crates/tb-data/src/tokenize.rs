@@ -22,6 +22,12 @@ pub use view::{TokenView, token_view};
 /// Label of a position without loss.
 pub const IGNORED: i32 = -100;
 
+/// How many labels of a row are learnt: one at the first position has nothing before it to be learnt from.
+#[must_use]
+pub fn targets(labels: &[i32]) -> usize {
+    labels.iter().skip(1).filter(|label| **label != IGNORED).count()
+}
+
 /// How examples become rows of tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RenderOptions {

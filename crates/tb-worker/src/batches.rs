@@ -109,14 +109,7 @@ impl Batches {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn settings(micro: u32, accumulation: u32) -> Hyperparameters {
-        Hyperparameters {
-            per_device_train_batch_size: micro,
-            gradient_accumulation_steps: accumulation,
-            ..Hyperparameters::default()
-        }
-    }
+    use crate::testing::micro_batches;
 
     fn rows_of_epoch(batches: &Batches, epoch: u64) -> Vec<u32> {
         let n = batches.steps_per_epoch();
@@ -127,8 +120,8 @@ mod tests {
     fn each_epoch_holds_every_row_once() {
         for grouping in [Grouping::AsTheyCome, Grouping::ByLength] {
             let lengths = (0..103).map(|i| 5 + i * 7 % 31).collect();
-            let batches = Batches::new(lengths, &settings(4, 3), grouping);
-            assert_eq!(batches.steps_per_epoch(), settings(4, 3).steps_per_epoch(103));
+            let batches = Batches::new(lengths, &micro_batches(4, 3), grouping);
+            assert_eq!(batches.steps_per_epoch(), micro_batches(4, 3).steps_per_epoch(103));
             let (first, second) = (rows_of_epoch(&batches, 0), rows_of_epoch(&batches, 1));
             assert_ne!(first, second);
             for mut rows in [first, second] {
@@ -140,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_step_is_the_same_whatever_was_asked_before() {
-        let h = settings(3, 2);
+        let h = micro_batches(3, 2);
         let forwards = Batches::new(vec![9; 20], &h, Grouping::AsTheyCome);
         let all: Vec<_> = (1..=12).map(|s| forwards.of_step(s)).collect();
         for step in (1..=12).rev() {
@@ -152,7 +145,7 @@ mod tests {
     #[test]
     fn the_rows_of_a_step_do_not_depend_on_how_it_is_cut() {
         let rows = |micro, accumulation| {
-            let batches = Batches::new(vec![1; 64], &settings(micro, accumulation), Grouping::AsTheyCome);
+            let batches = Batches::new(vec![1; 64], &micro_batches(micro, accumulation), Grouping::AsTheyCome);
             batches.of_step(5).concat()
         };
         assert_eq!(rows(8, 1), rows(1, 8));
@@ -163,7 +156,7 @@ mod tests {
     fn grouping_saves_padding_and_keeps_the_small_batch_last() {
         let lengths: Vec<u32> = (0..250).map(|i| 1 + i * 37 % 200).collect();
         let padding = |grouping| {
-            let batches = Batches::new(lengths.clone(), &settings(8, 1), grouping);
+            let batches = Batches::new(lengths.clone(), &micro_batches(8, 1), grouping);
             let all: Vec<Vec<u32>> = (1..=batches.steps_per_epoch()).flat_map(|s| batches.of_step(s)).collect();
             assert_eq!(all.last().unwrap().len(), 2);
             let width = |b: &Vec<u32>| b.iter().map(|r| lengths[*r as usize]).max().unwrap();
@@ -174,7 +167,7 @@ mod tests {
 
     #[test]
     fn without_shuffling_rows_come_in_order() {
-        let h = Hyperparameters { shuffle: false, ..settings(2, 2) };
+        let h = Hyperparameters { shuffle: false, ..micro_batches(2, 2) };
         let batches = Batches::new(vec![1; 6], &h, Grouping::AsTheyCome);
         assert_eq!(batches.of_step(1), [vec![0, 1], vec![2, 3]]);
         assert_eq!(batches.of_step(2), [vec![4, 5]]);

@@ -12,8 +12,8 @@ use tb_core::run_folder::{DataSource, RunEventBody};
 use tb_data::files::{sha256_bytes, sha256_file};
 use tb_data::import::{Imported, import};
 use tb_data::tokenize::store::{self, StoreBuilder};
-use tb_data::tokenize::{RenderOptions, TextTokenizer, render_row_with};
-use tb_nn::decoder::{IGNORED, Row};
+use tb_data::tokenize::{RenderOptions, TextTokenizer, render_row_with, targets};
+use tb_nn::decoder::Row;
 
 use crate::device;
 use crate::error::{Failure, Result};
@@ -63,12 +63,6 @@ impl TokenRows {
     }
 }
 
-/// Targets of a row: a label at the first position has nothing before it to be learnt from.
-#[must_use]
-pub fn supervised(row: &Row) -> usize {
-    row.labels.iter().skip(1).filter(|label| **label != IGNORED).count()
-}
-
 /// Imports a data file.
 ///
 /// # Errors
@@ -95,6 +89,8 @@ pub struct Question<'a> {
     pub source: &'a DataSource,
     /// The model folder, or the GGUF file, with tokenizer and template.
     pub base: &'a Path,
+    /// SHA-256 over its weights.
+    pub base_sha256: &'a str,
     /// The method, which says what a row of the file is.
     pub method: Method,
     /// `max_length` and `loss_on` count.
@@ -107,7 +103,7 @@ impl Question<'_> {
         let mut files = Vec::new();
         // A GGUF file holds its tokenizer itself.
         if self.base.is_file() {
-            files.push(sha256_file(self.base)?);
+            files.push(self.base_sha256.to_owned());
         }
         for name in TOKENIZER_FILES {
             let path = self.base.join(name);
@@ -202,6 +198,23 @@ pub fn render_rows(
     Ok(notes)
 }
 
+/// The first usable rows of a data file as tokens, at most so many; later rows are not tokenised.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn first_rows(
+    source: &DataSource,
+    tokenizer: &TextTokenizer,
+    options: &RenderOptions,
+    most: usize,
+) -> Result<Vec<Row>> {
+    let usable = |row: &DataRow| match render(tokenizer, row, options) {
+        Rendered::Usable { row, .. } => Some(row),
+        Rendered::Unusable(_) => None,
+    };
+    Ok(read(source)?.rows.iter().filter_map(usable).take(most).collect())
+}
+
 enum Rendered {
     Usable { row: Row, cut: bool },
     Unusable(RowProblem),
@@ -217,7 +230,7 @@ fn render(tokenizer: &TextTokenizer, row: &DataRow, options: &RenderOptions) -> 
         Err(e) => unusable(RowProblemKind::BadConversation, e.to_string()),
         Ok(tokens) => {
             let (cut, row) = (tokens.cut, Row { ids: tokens.ids, labels: tokens.labels });
-            match supervised(&row) {
+            match targets(&row.labels) {
                 0 if cut => unusable(
                     RowProblemKind::TooLong,
                     format!("after the cut at {} tokens none is left to learn", options.max_length),

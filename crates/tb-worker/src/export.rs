@@ -9,7 +9,6 @@ use candle_core::DType;
 use tb_core::export::{CERTIFICATE, ExportCertificate, ExportLimits, TokenizerCertificate};
 use tb_core::run_folder::{Done, ExportFormat, ExportTask, FileHash, Outcome, RunEventBody};
 use tb_core::{ErrorCode, quantization};
-use tb_data::files::sha256_file;
 use tb_data::gguf;
 use tb_data::model_folder::{adapter_quantization, stored_weights};
 use tb_data::tokenize::TextTokenizer;
@@ -194,10 +193,7 @@ fn hashes(folder: &Path) -> Result<Vec<FileHash>> {
     names.sort();
     names
         .iter()
-        .map(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            Ok(FileHash { path: name, size_bytes: std::fs::metadata(path)?.len(), sha256: sha256_file(path)? })
-        })
+        .map(|path| output::file_hash(path, path.file_name().unwrap_or_default().to_string_lossy().into_owned()))
         .collect()
 }
 

@@ -37,7 +37,7 @@ impl Ladder {
         self.rungs.iter().filter(|(from, _)| *from <= step).map(|(_, rows)| *rows).fold(asked, u32::min)
     }
 
-    /// Whether any rung was taken, up to now or by an earlier worker.
+    /// Whether no rung was taken, neither now nor by an earlier worker.
     #[must_use]
     pub fn is_untouched(&self) -> bool {
         self.rungs.is_empty()
@@ -80,18 +80,11 @@ impl Ladder {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn settings(micro: u32, accumulation: u32) -> Hyperparameters {
-        Hyperparameters {
-            per_device_train_batch_size: micro,
-            gradient_accumulation_steps: accumulation,
-            ..Hyperparameters::default()
-        }
-    }
+    use crate::testing::micro_batches;
 
     #[test]
     fn each_rung_keeps_rows_and_order() {
-        let mut ladder = Ladder::new(&settings(6, 2), &[]);
+        let mut ladder = Ladder::new(&micro_batches(6, 2), &[]);
         let step = vec![vec![5, 1, 4, 2, 3, 0], vec![9, 8]];
         assert_eq!(ladder.cut(1, step.clone()), step);
         let halved = ladder.halve(3).unwrap();
@@ -106,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_resumed_run_takes_the_rungs_of_the_earlier_one() {
-        let mut first = Ladder::new(&settings(8, 1), &[]);
+        let mut first = Ladder::new(&micro_batches(8, 1), &[]);
         let incident = |step, batch, kind| Incident { step, kind, message: String::new(), batch };
         let one = first.halve(4);
         let two = first.halve(9);
@@ -115,7 +108,7 @@ mod tests {
             incident(6, None, IncidentKind::NotFinite),
             incident(9, two, IncidentKind::OutOfMemory),
         ];
-        let resumed = Ladder::new(&settings(8, 1), &lines);
+        let resumed = Ladder::new(&micro_batches(8, 1), &lines);
         assert_eq!(resumed, first);
         assert_eq!([3, 4, 8, 9].map(|step| resumed.rows_at(step)), [8, 4, 4, 2]);
     }

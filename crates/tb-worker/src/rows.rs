@@ -3,9 +3,9 @@
 use tb_core::footprint::BatchShape;
 use tb_core::packing::best_fit_decreasing;
 use tb_data::tokenize::store::TokenStore;
+use tb_data::tokenize::targets;
 use tb_nn::decoder::{Batch, Row};
 
-use crate::data::supervised;
 use crate::error::Result;
 
 /// Samples, each with at least one target.
@@ -46,7 +46,7 @@ impl Samples {
     #[must_use]
     pub fn supervised(&self, at: usize) -> usize {
         match self {
-            Self::Held(rows) => supervised(&rows[at]),
+            Self::Held(rows) => targets(&rows[at].labels),
             Self::Stored(store) => store.supervised(at),
         }
     }

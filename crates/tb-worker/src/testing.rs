@@ -51,6 +51,15 @@ pub fn rows(n: usize, seed: u64) -> Vec<Row> {
         .collect()
 }
 
+/// The defaults with micro-batches of so many rows, and so many of them per step.
+pub fn micro_batches(rows: u32, accumulation: u32) -> Hyperparameters {
+    Hyperparameters {
+        per_device_train_batch_size: rows,
+        gradient_accumulation_steps: accumulation,
+        ..Hyperparameters::default()
+    }
+}
+
 /// Settings of a short run: 12 steps of 4 rows, a checkpoint every third.
 pub fn settings() -> Hyperparameters {
     Hyperparameters {

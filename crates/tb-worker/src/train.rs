@@ -105,7 +105,8 @@ fn prepare(session: &Session, task: &TrainTask) -> Result<Prepared> {
     tb_nn::threads::use_threads(h.num_threads);
     let device = session.spec().device.as_str();
     let tokenizer = models::tokenizer(&task.model.base)?;
-    let read = |source: &DataSource| read_rows(session, source, &tokenizer, task);
+    let base_sha256 = identity::base_sha256(&task.model.base)?;
+    let read = |source: &DataSource| read_rows(session, source, &tokenizer, task, &base_sha256);
     let rows = read(&task.data)?;
     let eval_rows =
         task.eval_data.as_ref().map(|source| Ok::<_, Failure>((source.clone(), read(source)?))).transpose()?;
@@ -118,7 +119,6 @@ fn prepare(session: &Session, task: &TrainTask) -> Result<Prepared> {
         return Err(Failure::new(ErrorCode::InvalidArgument, message).hint("Name a validation file, or switch it off."));
     }
 
-    let base_sha256 = identity::base_sha256(&task.model.base)?;
     let eval_sha256 = eval_rows.as_ref().map(|(_, rows)| rows.sha256.as_str());
     let identity = identity::identity(task, device, &base_sha256, &rows.sha256, eval_sha256)?;
     let mut plan = Plan {
@@ -171,9 +171,15 @@ fn prepare(session: &Session, task: &TrainTask) -> Result<Prepared> {
 }
 
 /// A file's rows as tokens, at least one of which has something to learn.
-fn read_rows(session: &Session, source: &DataSource, tokenizer: &TextTokenizer, task: &TrainTask) -> Result<TokenRows> {
+fn read_rows(
+    session: &Session,
+    source: &DataSource,
+    tokenizer: &TextTokenizer,
+    task: &TrainTask,
+    base_sha256: &str,
+) -> Result<TokenRows> {
     let h = &task.hyperparameters;
-    let question = Question { source, base: &task.model.base, method: task.method, h };
+    let question = Question { source, base: &task.model.base, base_sha256, method: task.method, h };
     let rows = data::read_tokens(&data::cache_folder(session.folder()), &question, || match task.method {
         Method::Sft => data::render_file(source, tokenizer, h),
         Method::Pretrain => read_documents(&source.path, tokenizer, h.max_length as usize),

@@ -18,7 +18,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from make import logits, pad, randomise, rows
+from make import logits, randomise, rows, train
 
 HERE = Path(__file__).parent / "families"
 SIZES = dict(vocab_size=48, hidden_size=24, intermediate_size=32, num_hidden_layers=2, num_attention_heads=4,
@@ -116,22 +116,7 @@ def write(name):
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
     set_peft_model_state_dict(model, load_file(folder / "lora" / "adapter_model.safetensors"))
-    model.train()
-    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3, weight_decay=0.0)
-    losses, norms = [], []
-    for step in range(50):
-        at = (step * 4) % len(data)
-        micro = [pad(data[at:at + 2]), pad(data[at + 2:at + 4])]
-        targets = sum(int((m["labels"][:, 1:] != -100).sum()) for m in micro)
-        total = 0.0
-        for m in micro:
-            loss = model(**m, num_items_in_batch=targets).loss
-            loss.backward()
-            total += loss.item()
-        losses.append(total)
-        norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).item())
-        optimiser.step()
-        optimiser.zero_grad()
+    losses, norms = train(model, data, 50)
     record = dict(rows=[dict(ids=i, labels=l) for i, l in data], rows_per_micro=2, micro_per_step=2, learning_rate=1e-3,
                   max_grad_norm=1.0, losses=losses, grad_norms=norms)
     (folder / "training.json").write_text(json.dumps(record))

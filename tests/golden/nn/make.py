@@ -98,6 +98,28 @@ def logits(model, batch):
     return inputs, out * inputs["attention_mask"][..., None]
 
 
+def train(model, data, steps):
+    """Losses and gradient norms of steps of two micro-batches of two rows each, in order; the loss is divided by the targets of both
+    (transformers 5)."""
+    model.train()
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3, weight_decay=0.0)
+    losses, norms = [], []
+    for step in range(steps):
+        at = (step * 4) % len(data)
+        micro = [pad(data[at:at + 2]), pad(data[at + 2:at + 4])]
+        targets = sum(int((m["labels"][:, 1:] != -100).sum()) for m in micro)
+        total = 0.0
+        for m in micro:
+            loss = model(**m, num_items_in_batch=targets).loss
+            loss.backward()
+            total += loss.item()
+        losses.append(total)
+        norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).item())
+        optimiser.step()
+        optimiser.zero_grad()
+    return losses, norms
+
+
 def supervised_logprobs(out, labels):
     lp = torch.log_softmax(out[:, :-1], -1).gather(-1, labels[:, 1:].clamp(min=0)[..., None])[..., 0]
     return lp[labels[:, 1:] != -100]
@@ -156,24 +178,8 @@ def write_adapter(name, base, options):
     probe = rows(vocab, [11, 6], 4)
     inputs, out = logits(model, probe)
 
-    # Two micro-batches of two rows per step, in order; the loss is divided by the targets of both (transformers 5).
     data = rows(vocab, [10, 14, 7, 12, 9, 16, 11, 8], 5)
-    model.train()
-    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3, weight_decay=0.0)
-    losses, norms = [], []
-    for step in range(20):
-        at = (step * 4) % len(data)
-        micro = [pad(data[at:at + 2]), pad(data[at + 2:at + 4])]
-        targets = sum(int((m["labels"][:, 1:] != -100).sum()) for m in micro)
-        total = 0.0
-        for m in micro:
-            loss = model(**m, num_items_in_batch=targets).loss
-            loss.backward()
-            total += loss.item()
-        losses.append(total)
-        norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).item())
-        optimiser.step()
-        optimiser.zero_grad()
+    losses, norms = train(model, data, 20)
     final = {f"final.{k}": v.detach().clone() for k, v in get_peft_model_state_dict(model).items()}
     save_file(
         dict(ids=inputs["input_ids"], lengths=inputs["attention_mask"].sum(1), logits=out.contiguous(), **final),

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::json;
-use crate::{cargo, root, step};
+use crate::{engine, root, run};
 
 /// What ours may need of the peer's memory.
 const BAR: f64 = 0.7;
@@ -33,11 +33,8 @@ pub fn memory(args: &[String]) -> Result<()> {
         [python, shape] => (Some(python), Some(shape.as_str())),
         _ => bail!("usage: cargo xtask bench memory [PYTHON [30M | 135M | 0.5B]]"),
     };
-    // The crates that `cargo test` builds, so that Candle is not built once more.
-    let packages = ["-p", "tb-core", "-p", "tb-data", "-p", "tb-nn", "-p", "tb-worker"];
-    step(&cargo(), &[["build", "--locked"].as_slice(), &packages, &["--example", "bench_lora"]].concat())?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
-    let ours = target.join("debug/examples/bench_lora").to_string_lossy().into_owned();
+    engine("build", &["--example", "bench_lora"], &[])?;
+    let ours = run::target().join("debug/examples/bench_lora").to_string_lossy().into_owned();
     let script = root().join("tests/peers/bench_lora.py").to_string_lossy().into_owned();
     println!("shape  dtype     recomputed  ours MiB  PEFT MiB  ratio");
     let mut worst = 0.0_f64;

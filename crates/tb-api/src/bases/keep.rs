@@ -7,7 +7,7 @@ use tb_core::{ApiError, ErrorCode, job::JobStatus};
 use tb_db::{Page, jobs::JobFilter, models::ModelFilter};
 use ts_rs::TS;
 
-use super::{BaseModel, BaseSource, InspectBase, existing, known, look, source_of};
+use super::{BaseModel, BaseSource, InspectBase, inspect, known};
 use crate::{
     Ctx,
     ctx::{blocking, now_ms},
@@ -25,13 +25,7 @@ pub struct BaseRemoved {
 }
 
 pub(crate) async fn add(ctx: &Ctx, args: InspectBase) -> Result<BaseModel, ApiError> {
-    let known = known(ctx).await?;
-    let home = ctx.home().to_owned();
-    let model = blocking(move || {
-        let path = existing(&args.path)?;
-        look(&path, source_of(&home, &path, &known), &known)
-    })
-    .await?;
+    let model = inspect(ctx, args).await?;
     if model.source == BaseSource::Added {
         let mut tx = ctx.db().begin().await?;
         tb_db::base_folders::put(&mut tx, &model.path, now_ms()).await?;

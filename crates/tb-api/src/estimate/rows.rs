@@ -93,36 +93,31 @@ fn cut(all: &[RowLength], h: &Hyperparameters) -> SplitFigures {
     let max_length = h.max_length;
     let mut usable: Vec<RowLength> = all.iter().filter_map(|row| row.cut(max_length)).collect();
     usable.sort_unstable_by_key(|row| std::cmp::Reverse((row.tokens, row.supervised)));
-    let mut figures = SplitFigures {
+    // (tokens, supervised tokens) of each row of a batch, the longest first.
+    let batch_rows: Vec<(u32, u32)> = if h.packing {
+        let lengths: Vec<u32> = usable.iter().map(|row| row.tokens).collect();
+        let of_pack = |pack: &Vec<u32>| {
+            pack.iter()
+                .map(|at| &usable[*at as usize])
+                .fold((0, 0), |(tokens, supervised), row| (tokens + row.tokens, supervised + row.supervised))
+        };
+        let mut packs: Vec<_> = best_fit_decreasing(&lengths, max_length).iter().map(of_pack).collect();
+        packs.sort_unstable_by_key(|pack| std::cmp::Reverse(*pack));
+        packs
+    } else {
+        usable.iter().map(|row| (row.tokens, row.supervised)).collect()
+    };
+    SplitFigures {
         rows: usable.len() as u64,
-        batch_rows: 0,
         unusable: (all.len() - usable.len()) as u64,
         cut: all.iter().filter(|row| row.tokens > max_length && row.cut(max_length).is_some()).count() as u64,
         tokens: usable.iter().map(|row| u64::from(row.tokens)).sum(),
+        batch_rows: batch_rows.len() as u64,
         longest: usable.first().map_or(0, |row| u64::from(row.tokens)),
         longest_uncut: all.iter().map(|row| u64::from(row.tokens)).max().unwrap_or(0),
-        width: 0,
-        supervised: Vec::new(),
-    };
-    let mut rows: Vec<(u32, u32)> = usable.iter().map(|row| (row.tokens, row.supervised)).collect();
-    if h.packing {
-        let lengths: Vec<u32> = usable.iter().map(|row| row.tokens).collect();
-        let packs: Vec<(u32, u32)> = best_fit_decreasing(&lengths, max_length)
-            .iter()
-            .map(|pack| {
-                pack.iter().fold((0, 0), |(tokens, supervised), at| {
-                    let row = rows[*at as usize];
-                    (tokens + row.0, supervised + row.1)
-                })
-            })
-            .collect();
-        rows = packs;
-        rows.sort_unstable_by_key(|row| std::cmp::Reverse(*row));
+        width: batch_rows.first().map_or(0, |(tokens, _)| u64::from(*tokens)),
+        supervised: batch_rows.into_iter().map(|(_, supervised)| supervised).collect(),
     }
-    figures.batch_rows = rows.len() as u64;
-    figures.width = rows.first().map_or(0, |row| u64::from(row.0));
-    figures.supervised = rows.into_iter().map(|row| row.1).collect();
-    figures
 }
 
 impl SplitFigures {

@@ -85,9 +85,22 @@ fn hostile_templates_end_with_an_error() {
         "{{ '{:>1000000000}'.format('a') }}",
         "{{ '{:>{}}'.format('a', 1000000000) }}",
         "{{ '{:.1000000000f}'.format(1.5) }}",
+        "{{ '%1000000000s'|format('a') }}",
+        "{{ 'a'|center(1000000000) }}",
+        "{{ 'a'|indent(1000000000, true) }}",
         "{{ messages|tojson(indent=1000000000) }}",
+        "{{ messages|tojson(separators=['a' * 1000000, ':']) }}",
+        // 40 lists, each of the one before twice.
+        "{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l }}",
+        "{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l|tojson }}",
+        "{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = ns.l + ns.l %}{% endfor %}",
+        // An attribute walk as against Python's Jinja.
+        "{{ messages.__class__.__mro__[1].__subclasses__() }}",
+        "{{ ''.__class__.__base__.__subclasses__()[1]('x') }}",
+        "{{ self.__init__.__globals__.os.system('x') }}",
         "{{ messages[0].nothing.more }}",
         "{% include 'x' %}",
+        "{% import '/etc/passwd' as x %}",
         "{{ nothing() }}",
     ] {
         let text = ends(source);

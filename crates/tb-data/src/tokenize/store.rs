@@ -14,7 +14,7 @@ use std::{
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 
-use super::IGNORED;
+use super::{IGNORED, targets};
 use crate::{
     error::{Error, Result},
     files::sync_dir,
@@ -116,7 +116,7 @@ impl StoreBuilder {
             self.mask[bit / 8] |= 1 << (bit % 8);
         }
         self.offsets.push(first + ids.len() as u64);
-        self.supervised.push(labels.iter().skip(1).filter(|label| **label != IGNORED).count() as u32);
+        self.supervised.push(targets(labels) as u32);
         Ok(())
     }
 

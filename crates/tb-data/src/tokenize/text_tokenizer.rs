@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 use tb_core::dataset::Message;
 use tokenizers::Tokenizer;
@@ -240,17 +241,9 @@ fn bad_charsmap(tokenizer: &[u8]) -> Option<String> {
     while let Some(part) = parts.pop() {
         parts.extend(part["normalizers"].as_array().into_iter().flatten());
         let Some(map) = part[NAME].as_str() else { continue };
-        let digit = |c: u8| match c {
-            b'A'..=b'Z' => Some(u32::from(c - b'A')),
-            b'a'..=b'z' => Some(u32::from(c - b'a') + 26),
-            b'0'..=b'9' => Some(u32::from(c - b'0') + 52),
-            b'+' => Some(62),
-            b'/' => Some(63),
-            _ => None,
-        };
-        // Six digits of base 64 hold the first 32 bits and 4 more, the lowest byte first.
-        let head = map.bytes().take(6).map(digit).try_fold(0_u64, |n, d| d.map(|d| (n << 6) | u64::from(d)));
-        let size = head.filter(|_| map.len() >= 8).map(|n| u32::from_be_bytes(((n >> 4) as u32).to_le_bytes()));
+        // Eight digits hold six bytes; the first four are the size, the lowest byte first.
+        let head = map.as_bytes().get(..8).and_then(|digits| STANDARD.decode(digits).ok());
+        let size = head.and_then(|bytes| Some(u32::from_le_bytes(*bytes.first_chunk()?)));
         if size.is_none_or(|size| size as usize > map.len() / 4 * 3) {
             return Some(format!("its {NAME} is cut off or damaged"));
         }

@@ -42,7 +42,12 @@ fn inverse_frequencies(rope: &Rope, reach: usize) -> (Vec<f32>, f32) {
             let base = f64::from(rope.theta as f32 * grown);
             (pairs.map(|i| 1.0 / power(base, i)).collect(), 1.0)
         }
-        RopeScaling::Llama3 { .. } => (pairs.map(|i| llama3(plain(i), &rope.scaling)).collect(), 1.0),
+        RopeScaling::Llama3 {
+            factor,
+            low_freq_factor: low,
+            high_freq_factor: high,
+            original_max_position_embeddings: original,
+        } => (pairs.map(|i| llama3(plain(i), *factor, (*low, *high), *original)).collect(), 1.0),
         RopeScaling::Yarn {
             factor,
             original_max_position_embeddings: original,
@@ -72,20 +77,15 @@ fn inverse_frequencies(rope: &Rope, reach: usize) -> (Vec<f32>, f32) {
     }
 }
 
-fn llama3(frequency: f32, scaling: &RopeScaling) -> f32 {
-    let RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings: original } =
-        *scaling
-    else {
-        return frequency;
-    };
+fn llama3(frequency: f32, factor: f64, (low, high): (f64, f64), original: f64) -> f32 {
     let wavelength = 2.0 * std::f32::consts::PI / frequency;
-    if wavelength > (original / low_freq_factor) as f32 {
+    if wavelength > (original / low) as f32 {
         return frequency / factor as f32;
     }
-    if wavelength < (original / high_freq_factor) as f32 {
+    if wavelength < (original / high) as f32 {
         return frequency;
     }
-    let smooth = (original as f32 / wavelength - low_freq_factor as f32) / (high_freq_factor - low_freq_factor) as f32;
+    let smooth = (original as f32 / wavelength - low as f32) / (high - low) as f32;
     (1.0 - smooth) * frequency / factor as f32 + smooth * frequency
 }
 

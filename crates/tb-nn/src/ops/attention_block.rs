@@ -192,12 +192,12 @@ impl Op {
         if !below {
             return Ok((None, dflat));
         }
-        let upstream = ((kept.attended.as_slice(), kept.log_sums.as_slice()), dattended.as_slice());
-        let (mut dq, mut dk, dv) = match &self.query_key {
-            None => self.attention_grads([&kept.q, &kept.k, &kept.v], upstream),
+        let results = (kept.attended.as_slice(), kept.log_sums.as_slice());
+        let [mut dq, mut dk, dv] = match &self.query_key {
+            None => self.core.backward([&kept.q, &kept.k, &kept.v], results, &dattended),
             Some(norms) => {
                 let (q, k) = self.normalised(norms, &kept.q, &kept.k)?;
-                self.attention_grads([&q, &k, &kept.v], upstream)
+                self.core.backward([&q, &k, &kept.v], results, &dattended)
             }
         };
         drop(dattended);
@@ -217,15 +217,6 @@ impl Op {
             Some(norm) => norm.backward_onto(&dy, &xs, &dn)?,
         };
         Ok((Some(tensor(dx, x.dims(), x.dtype())?), dflat))
-    }
-
-    fn attention_grads(
-        &self,
-        operands: [&[f32]; 3],
-        (results, dattended): ((&[f32], &[f32]), &[f32]),
-    ) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
-        let [dq, dk, dv] = self.core.backward(operands, results, dattended);
-        (dq, dk, dv)
     }
 }
 

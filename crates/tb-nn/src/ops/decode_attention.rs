@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::ops::attention::Sight;
-use crate::ops::lanes::{dot, exp_and_sum, max, tanh, vectorized};
+use crate::ops::lanes::{dot, exp_and_sum, max, soft_cap, vectorized};
 use crate::ops::slices::{read, tensor};
 
 /// What one row has seen so far, the new token included.
@@ -55,9 +55,7 @@ vectorized! {
         p.clear();
         p.extend(cache.keys.chunks_exact(width).map(|k| dot(q, &k[at..at + q.len()]) * sight.scale));
         if let Some(cap) = sight.soft_cap {
-            for score in p.iter_mut() {
-                *score = cap * tanh(*score / cap);
-            }
+            soft_cap(p, cap);
         }
         let top = max(p);
         let sum = exp_and_sum(p, top);

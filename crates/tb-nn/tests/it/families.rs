@@ -1,4 +1,4 @@
-//! Every family against transformers and PEFT: logits, 50 LoRA steps, adapters both ways, merging, generation, gradients. The
+//! Every family against transformers and PEFT: logits, 50 LoRA steps, adapters both ways, merging, GGUF, generation, gradients. The
 //! numbers are in `tests/golden/nn/families/`, made by `families.py`; the worst differences are printed as the table that stands in
 //! `crates/ARCHITECTURE.md`.
 
@@ -13,7 +13,7 @@ use tb_nn::optim::{
     adamw::{AdamW, AdamWConfig},
     clip,
 };
-use tb_nn::{AdapterUse, Batch, Checkpointing, Decoder, Pass, Row};
+use tb_nn::{AdapterUse, Batch, Checkpointing, Decoder, Error, GgufFormat, Pass, Row};
 
 const FAMILIES: [&str; 14] = [
     "llama",
@@ -124,14 +124,31 @@ fn merge(family: &str) -> f32 {
     golden::logit_difference(&merged.logits(&batch).unwrap(), &golden["adapted"], &batch.lengths)
 }
 
+/// Logits with the adapter merged and written as one GGUF file, against PEFT's with the adapter beside; none where llama.cpp would
+/// compute the model otherwise, so that it is not written.
+fn through_gguf(family: &str) -> Option<f32> {
+    let golden = golden::tensors(&name(family));
+    let batch = golden::batch(&golden);
+    let dir = golden::TempDir::new();
+    let path = dir.path().join("merged.gguf");
+    if let Err(refused) = adapted(family, AdapterUse::Frozen).save_gguf(&path, GgufFormat::F32, family, &[]) {
+        assert!(matches!(refused, Error::Config { .. }), "{family}: {refused}");
+        return None;
+    }
+    let back = Decoder::load(&path, DType::F32, &Device::Cpu).unwrap();
+    Some(golden::logit_difference(&back.logits(&batch).unwrap(), &golden["adapted"], &batch.lengths))
+}
+
 #[test]
 fn every_family_equals_transformers_and_peft() {
-    eprintln!("| family | logits | 50-step LoRA loss | gradient norm | adapter round trip | merge |");
+    eprintln!("| family | logits | 50-step LoRA loss | gradient norm | adapter round trip | merge | GGUF |");
     for family in FAMILIES {
         let (logits, (loss, norm)) = (logits(family), training(family, Checkpointing::Off));
-        let (trip, merge) = (round_trip(family), merge(family));
-        eprintln!("| {family} | {logits:.1e} | {loss:.1e} | {norm:.1e} | {trip:.0e} | {merge:.1e} |");
+        let (trip, merge, gguf) = (round_trip(family), merge(family), through_gguf(family));
+        let shown = gguf.map_or_else(|| "refused".to_owned(), |gguf| format!("{gguf:.1e}"));
+        eprintln!("| {family} | {logits:.1e} | {loss:.1e} | {norm:.1e} | {trip:.0e} | {merge:.1e} | {shown} |");
         assert!(logits <= 1e-4 && merge <= 1e-4, "{family}: {logits} {merge}");
+        assert!(gguf.is_none_or(|gguf| gguf <= 1e-4), "{family}: {gguf:?}");
         assert!(loss <= 1e-4 && norm <= 1e-3, "{family}: {loss} {norm}");
         assert_eq!(trip, 0.0, "{family}");
     }

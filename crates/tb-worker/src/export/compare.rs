@@ -8,7 +8,7 @@ use tb_core::run_folder::{DataSource, Framing};
 use tb_data::tokenize::{RenderOptions, TextTokenizer, frame_prompt};
 use tb_nn::decoder::{Batch, Decoder};
 
-use crate::data::render_rows;
+use crate::data;
 use crate::error::{Failure, Result};
 
 /// Rows that are looked at.
@@ -54,14 +54,8 @@ impl Samples {
         let (source, mut rows) = match file {
             Some(file) => {
                 let options = RenderOptions { max_length: ROW_TOKENS, loss_on: LossOn::All };
-                let mut rows = Vec::new();
-                render_rows(file, tokenizer, &options, &mut |row| {
-                    if rows.len() < MOST_ROWS {
-                        rows.push(row.ids);
-                    }
-                    Ok(())
-                })?;
-                (ExportSamples::Rows, rows)
+                let rows = data::first_rows(file, tokenizer, &options, MOST_ROWS)?;
+                (ExportSamples::Rows, rows.into_iter().map(|row| row.ids).collect())
             }
             None => (ExportSamples::BuiltIn, built_in(tokenizer)?),
         };

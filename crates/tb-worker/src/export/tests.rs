@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use candle_core::{Device, Tensor};
 use tb_core::export::{ExportSamples, TokenizerFit};
 use tb_core::run_folder::{DataSource, ModelSource, RunSpec, SCHEMA, Task};
-use tb_data::files::RunFolder;
+use tb_data::files::{RunFolder, sha256_file};
 use tb_data::sample::write_bundled;
 use tb_nn::checkpoint::{read_tensors, write_tensors};
 use tb_nn::{LoraConfig, LoraInit, TargetModules};

@@ -14,8 +14,8 @@ use serde::Deserialize;
 use tb_core::ErrorCode;
 use tb_core::dataset::{RowProblem, RowProblemKind};
 use tb_core::run_folder::names;
-use tb_data::tokenize::TextTokenizer;
 use tb_data::tokenize::store::StoreBuilder;
+use tb_data::tokenize::{TextTokenizer, targets};
 use tb_nn::decoder::{Batch, Decoder, IGNORED, Pass, Row};
 
 use super::{Recipe, write_trained};
@@ -127,7 +127,7 @@ pub fn read_documents(path: &Path, tokenizer: &TextTokenizer, max_length: usize)
             }
             let before = rows.len();
             for (ids, labels) in row.ids.chunks(max_length).zip(row.labels.chunks(max_length)) {
-                if labels.iter().skip(1).any(|label| *label != IGNORED) {
+                if targets(labels) > 0 {
                     rows.push(ids, labels).map_err(|e| Failure::from(e).within(format!("line {line}")))?;
                 }
             }
