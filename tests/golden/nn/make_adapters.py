@@ -14,7 +14,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 
-from make import HERE, MODELS, logits, pad, rows
+from make import HERE, MODELS, logits, rows, train
 
 warnings.simplefilter("ignore")
 EVERY = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -67,7 +67,10 @@ def write(name, base, options):
     if name not in FRESH:
         disturb(model)
     vocab = model.config.vocab_size
-    train(model, vocab, 3 if name in FRESH else 0)
+    data = rows(vocab, [10, 14, 7, 12, 9, 16, 11, 8], 5)
+    if name in FRESH:
+        train(model, data, 3)
+        model.eval()
     model.save_pretrained(folder / "start")
     file = folder / "start" / "adapter_config.json"
     config = json.loads(file.read_text())
@@ -81,40 +84,17 @@ def write(name, base, options):
     probe = rows(vocab, [11, 6], 4)
     inputs, out = logits(model, probe)
     golden = dict(ids=inputs["input_ids"], lengths=inputs["attention_mask"].sum(1), logits=out.contiguous())
-    data, losses, norms = train(model, vocab, 20)
+    losses, norms = train(model, data, 20)
+    model.eval()
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     record = dict(base=base, fresh=name in FRESH, rows=[dict(ids=i, labels=l) for i, l in data], rows_per_micro=2, micro_per_step=2,
                   learning_rate=1e-3, max_grad_norm=1.0, losses=losses, grad_norms=norms, trainable=trainable)
     if name in FRESH:
         # From the first values on: what is taken from the base is the same whatever the signs of its vectors.
         torch.manual_seed(1)
-        record["fresh_losses"] = train(get_peft_model(load(), LoraConfig(task_type="CAUSAL_LM", **options)), vocab, 20)[1]
+        record["fresh_losses"] = train(get_peft_model(load(), LoraConfig(task_type="CAUSAL_LM", **options)), data, 20)[0]
     save_file(golden, folder / "golden.safetensors")
     (folder / "training.json").write_text(json.dumps(record))
-
-
-def train(model, vocab, steps):
-    """Two micro-batches of two rows per step, in order; the loss is divided by the targets of both (transformers 5)."""
-    data = rows(vocab, [10, 14, 7, 12, 9, 16, 11, 8], 5)
-    model.train()
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(trained, lr=1e-3, weight_decay=0.0)
-    losses, norms = [], []
-    for step in range(steps):
-        at = (step * 4) % len(data)
-        micro = [pad(data[at:at + 2]), pad(data[at + 2:at + 4])]
-        targets = sum(int((m["labels"][:, 1:] != -100).sum()) for m in micro)
-        total = 0.0
-        for m in micro:
-            loss = model(**m, num_items_in_batch=targets).loss
-            loss.backward()
-            total += loss.item()
-        losses.append(total)
-        norms.append(torch.nn.utils.clip_grad_norm_(trained, 1.0).item())
-        optimiser.step()
-        optimiser.zero_grad()
-    model.eval()
-    return data, losses, norms
 
 
 if __name__ == "__main__":
