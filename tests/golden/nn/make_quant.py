@@ -141,6 +141,13 @@ def checkpoint():
     save_file(found, OUT / "logits.safetensors")
 
 
+def checkpoint_int8():
+    """As transformers saves a model that it holds in 8 bits; its logits are those of `int8`."""
+    config = BitsAndBytesConfig(load_in_8bit=True)
+    model = AutoModelForCausalLM.from_pretrained(HERE / "llama_tied", dtype=torch.float32, quantization_config=config)
+    model.save_pretrained(OUT / "checkpoint_int8")
+
+
 if __name__ == "__main__":
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir()
@@ -160,6 +167,7 @@ if __name__ == "__main__":
     values.update({f"adamw.{k}": v for k, v in adamw().items()})
     save_file({k: v.contiguous() for k, v in values.items()}, OUT / "values.safetensors")
     checkpoint()
+    checkpoint_int8()
     (OUT / "versions.json").write_text(json.dumps(
         dict(torch=torch.__version__, transformers=transformers.__version__, bitsandbytes=bnb.__version__), indent=1) + "\n")
     print(sum(f.stat().st_size for f in OUT.rglob("*") if f.is_file()), "bytes")

@@ -35,6 +35,7 @@ fn random_batch(golden: &HashMap<String, Tensor>) -> Batch {
 fn logits_are_those_of_bitsandbytes_weights() {
     let all = read_tensors(&golden::folder("quant/logits.safetensors"), &Device::Cpu).unwrap();
     let (plain, stored) = (golden::folder("llama_tied"), golden::folder("quant/checkpoint"));
+    let stored_int8 = golden::folder("quant/checkpoint_int8");
     let batch = random_batch(&all);
     let original = golden::decoder("llama_tied").logits(&batch).unwrap();
     for (name, folder, quantization) in [
@@ -43,6 +44,7 @@ fn logits_are_those_of_bitsandbytes_weights() {
         ("int8", &plain, Some(Quantization::EightBit)),
         ("stored", &stored, None),
         ("stored", &stored, Some(NF4)),
+        ("int8", &stored_int8, None),
     ] {
         let decoder = load(folder, quantization).unwrap();
         assert!(decoder.quantization().is_some());
@@ -122,7 +124,21 @@ fn a_damaged_quantised_checkpoint_is_refused_by_tensor() {
         (state.clone(), Some(text(r#"{"blocksize": 64, "shape": [32, 31]}"#))),
         (state, Some(text(r#"{"blocksize": 4096, "shape": [32, 32]}"#))),
     ];
-    for (name, value) in cases {
+    let scales = "model.layers.1.self_attn.q_proj.SCB".to_owned();
+    let cases_int8 = vec![
+        (scales.clone(), Some(zeros(&[31], DType::F32))),
+        (scales.clone(), Some(zeros(&[32], DType::BF16))),
+        (scales, Some(Tensor::full(f32::INFINITY, 32, &Device::Cpu).unwrap())),
+        (q.to_owned(), Some(zeros(&[32, 31], DType::U8))),
+        (q.to_owned(), Some(zeros(&[32, 32], DType::F32))),
+        (q.to_owned(), None),
+    ];
+    let source_int8 = golden::folder("quant/checkpoint_int8");
+    let whole_int8 = read_tensors(&source_int8.join("model.safetensors"), &Device::Cpu).unwrap();
+    let all = cases.into_iter().map(|case| (&source, &whole, case));
+    for (source, whole, (name, value)) in
+        all.chain(cases_int8.into_iter().map(|case| (&source_int8, &whole_int8, case)))
+    {
         let dir = golden::TempDir::new();
         std::fs::copy(source.join("config.json"), dir.path().join("config.json")).unwrap();
         let mut tensors = whole.clone();
@@ -133,7 +149,7 @@ fn a_damaged_quantised_checkpoint_is_refused_by_tensor() {
         let tensors: Vec<_> = tensors.into_iter().collect();
         write_tensors(&dir.path().join("model.safetensors"), &tensors, &Default::default()).unwrap();
         let error = load(dir.path(), None).err().expect("it is damaged").to_string();
-        assert!(error.contains("model.layers.1.self_attn.q_proj.weight"), "{name}: {error}");
+        assert!(error.contains("model.layers.1.self_attn.q_proj"), "{name}: {error}");
     }
     let error = load(&source, Some(FP4)).err().expect("it is nf4").to_string();
     assert!(error.contains("quantization_config"), "{error}");
