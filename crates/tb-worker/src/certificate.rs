@@ -175,7 +175,7 @@ mod tests {
             (&[("finetuning_type", "full")], 0, 20),
             (&[("use_dora", "true"), ("load_in_4bit", "true")], 14, 28),
             (&[("init_lora_weights", "olora"), ("load_in_8bit", "true")], 0, 28),
-            (&[("modules_to_save", "0.self_attn.o_proj"), ("load_in_4bit", "true")], 14, 15),
+            (&[("modules_to_save", "0.self_attn.o_proj"), ("load_in_4bit", "true")], 13, 14),
         ] {
             for dropout in ["0", "0.2"] {
                 let mut h = settings();
