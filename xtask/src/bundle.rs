@@ -15,7 +15,7 @@ pub fn bundle(args: &[String]) -> Result<()> {
     if !args.is_empty() {
         bail!("usage: cargo xtask bundle");
     }
-    setup::window()?;
+    setup::bundle()?;
     ui::build()?;
     build_release()?;
     let triple = host_triple()?;

@@ -28,6 +28,12 @@ const WINDOW: &[Need] = &[
     Need { package: "libayatana-appindicator3-1", is_there: || has_library("libayatana-appindicator3.so.1") },
 ];
 
+/// For the package: the bundler asks pkg-config for the tray's library.
+const BUNDLE: &[Need] = &[Need {
+    package: "libayatana-appindicator3-dev",
+    is_there: || succeeds("pkg-config", &["--exists", "ayatana-appindicator3-0.1"]),
+}];
+
 /// For the tests that drive the window.
 const WINDOW_TESTS: &[Need] = &[
     Need { package: "webkit2gtk-driver", is_there: || on_path("WebKitWebDriver") },
@@ -54,6 +60,12 @@ pub fn build_tools() -> Result<()> {
 pub fn window() -> Result<()> {
     install(BUILD)?;
     if cfg!(target_os = "linux") { install(WINDOW) } else { Ok(()) }
+}
+
+/// What the installable package is made with.
+pub fn bundle() -> Result<()> {
+    window()?;
+    install(BUNDLE)
 }
 
 /// What drives the window in tests. Gives the driver's path; none where the window cannot be driven.
