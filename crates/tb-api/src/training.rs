@@ -158,9 +158,10 @@ pub(crate) fn as_text(value: &Value) -> String {
 fn refused(error: BadHyperparameter) -> ApiError {
     let hint = match &error {
         BadHyperparameter::UnknownKey { .. } => "`tonebridge settings fields` lists every setting with its range.",
-        BadHyperparameter::BadValue { .. } | BadHyperparameter::OutOfRange { .. } | BadHyperparameter::Both { .. } => {
-            ""
-        }
+        BadHyperparameter::BadValue { .. }
+        | BadHyperparameter::OutOfRange { .. }
+        | BadHyperparameter::Both { .. }
+        | BadHyperparameter::Needs { .. } => "",
     };
     ApiError::new(ErrorCode::InvalidArgument, format!("No run was started: {error}.")).hint(hint)
 }
