@@ -22,6 +22,7 @@ use crate::{
 };
 
 /// What one rendering may cost: a step, or 64 bytes of anything that it makes or looks through. It thus bounds time and memory (24 MB of text).
+/// One thing it does not bound: a list added to itself again and again, whose sum minijinja 3.1 makes in full, unpaid, once it is 33 deep.
 const FUEL: u64 = 380_000;
 /// What a rendering may cost on the caller's stack; nearly every conversation costs less. A template can nest a value as deep as it has
 /// fuel, and even letting go of such a value takes stack: what needs more is done again on a stack with room for it.
