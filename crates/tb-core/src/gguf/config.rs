@@ -304,7 +304,7 @@ fn llama3(factors: &[f32], rotated: usize, theta: f64) -> Result<Map<String, Jso
         return found.map_or_else(|| bad(UNKNOWN_FREQS), Ok);
     }
     // Too few points for a line: the published settings, and every shorter context.
-    let contexts = (5..18).map(|n| f64::from(1 << n));
+    let contexts = (3..18).map(|n| f64::from(1 << n));
     contexts.into_iter().find_map(|original| table(factor, 4.0, original)).map_or_else(|| bad(UNKNOWN_FREQS), Ok)
 }
 

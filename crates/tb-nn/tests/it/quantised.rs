@@ -347,8 +347,9 @@ fn what_needs_the_weights_as_they_were_is_refused_on_a_quantised_base() {
 /// LoftQ: what quantising lost comes back as far as the rank goes, the adapter belongs to the quantised base, and so does what is merged.
 #[test]
 fn loftq_starts_from_what_quantising_lost() {
-    let (base, config, batch) = kind("pissa");
-    let config = LoraConfig { init: LoraInit::Loftq, r: 8, target_modules: TargetModules::AllLinear, ..config };
+    let base = golden::folder("llama_tied");
+    let batch = Batch::from_rows(&golden::rows(&golden::json("peft_llama", "training.json")["rows"]), 0).unwrap();
+    let config = LoraConfig { init: LoraInit::Loftq, ..lora() };
     let original = load(&base, None).unwrap().logits(&batch).unwrap();
     let off = |decoder: &Decoder| {
         let gap = (decoder.logits(&batch).unwrap() - &original).unwrap().sqr().unwrap().sum_all().unwrap();
