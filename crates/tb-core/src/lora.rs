@@ -219,6 +219,12 @@ impl LoraConfig {
         }
     }
 
+    /// Whether the adapter belongs to the base as it was quantised, a fresh one or one that was saved.
+    #[must_use]
+    pub fn fits_quantised_only(&self) -> bool {
+        self.loftq || self.init == LoraInit::Loftq
+    }
+
     /// The configuration as it is saved: LoftQ's first values fit the base only as it was quantised, whose form lies beside it; a fresh
     /// start from the saved one makes no new ones.
     #[must_use]

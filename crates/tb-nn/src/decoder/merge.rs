@@ -4,7 +4,7 @@ use super::Decoder;
 use super::linear::{Linear, Tuned};
 use super::param::Parameter;
 use crate::checkpoint::{write_json, write_model};
-use crate::lora::LoraLayer;
+use crate::lora::{LoraConfig, LoraLayer};
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 use serde_json::{Map, json};
@@ -119,7 +119,7 @@ impl Decoder {
 
     /// As [`Self::check_whole`], of a merged model that is written: LoftQ's adapter belongs to the base as it was quantised.
     pub(crate) fn check_mergeable(&self, op: &'static str) -> Result<()> {
-        if self.lora().is_some_and(|config| config.clone().settled().loftq) { Ok(()) } else { self.check_whole(op) }
+        if self.lora().is_some_and(LoraConfig::fits_quantised_only) { Ok(()) } else { self.check_whole(op) }
     }
 
     /// The model with the adapter in its weights: its shape, and (checkpoint name, weight) of everything in a fixed order.
