@@ -250,18 +250,7 @@ fn gradients_are_those_of_finite_differences() {
             if decomposed && !weight.contains("magnitude") {
                 continue;
             }
-            let grad = grads.get(var.as_tensor()).unwrap();
-            let size = golden::floats(grad).iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
-            // Along its own direction a gradient has its own length.
-            let start = var.as_tensor().copy().unwrap();
-            // A steep loss bends within a long step.
-            let step = 0.04_f64.min(0.5 / size);
-            let at = |times: f64| {
-                var.set(&(&start + (grad * (times * step / size)).unwrap()).unwrap()).unwrap();
-                loss()
-            };
-            let slope = (8.0 * (at(1.0) - at(-1.0)) - (at(2.0) - at(-2.0))) / (12.0 * step);
-            var.set(&start).unwrap();
+            let (slope, size) = golden::slope_and_length(&var, grads.get(var.as_tensor()).unwrap(), loss);
             let error = (slope - size).abs() / size.max(1.0);
             worst = worst.max(error);
             assert!(error <= 1e-3, "{name}: {weight}: {slope} instead of {size}");

@@ -1,6 +1,6 @@
 //! The golden files and small comparisons that the tests share.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -65,6 +65,21 @@ pub fn max_difference(a: &Tensor, b: &Tensor) -> f32 {
 /// As `max`, but a NaN stays.
 pub fn nan_max(a: f32, b: f32) -> f32 {
     if a >= b || a.is_nan() { a } else { b }
+}
+
+/// The slope of a loss along a gradient's own direction, by central differences, and the gradient's length: they are to be equal.
+pub fn slope_and_length(var: &Var, grad: &Tensor, loss: impl Fn() -> f64) -> (f64, f64) {
+    let size = floats(grad).iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+    let start = var.as_tensor().copy().unwrap();
+    // A steep loss bends within a long step.
+    let step = 0.04_f64.min(0.5 / size);
+    let at = |times: f64| {
+        var.set(&(&start + (grad * (times * step / size)).unwrap()).unwrap()).unwrap();
+        loss()
+    };
+    let slope = (8.0 * (at(1.0) - at(-1.0)) - (at(2.0) - at(-2.0))) / (12.0 * step);
+    var.set(&start).unwrap();
+    (slope, size)
 }
 
 pub fn rows(value: &Value) -> Vec<Row> {

@@ -263,16 +263,7 @@ fn gradients_on_a_quantised_base_are_those_of_finite_differences() {
             if config.form == LoraForm::WeightDecomposed && !weight.contains("magnitude") {
                 continue;
             }
-            let grad = grads.get(var.as_tensor()).unwrap();
-            let size = golden::floats(grad).iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
-            let start = var.as_tensor().copy().unwrap();
-            let step = 0.04_f64.min(0.5 / size);
-            let at = |times: f64| {
-                var.set(&(&start + (grad * (times * step / size)).unwrap()).unwrap()).unwrap();
-                loss()
-            };
-            let slope = (8.0 * (at(1.0) - at(-1.0)) - (at(2.0) - at(-2.0))) / (12.0 * step);
-            var.set(&start).unwrap();
+            let (slope, size) = golden::slope_and_length(&var, grads.get(var.as_tensor()).unwrap(), loss);
             assert!((slope - size).abs() <= 1e-3 * size.max(1.0), "{name}: {weight}: {slope} instead of {size}");
         }
     }
