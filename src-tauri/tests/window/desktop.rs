@@ -194,17 +194,19 @@ fn free_port() -> u16 {
 
 /// Waits until `done` gives something.
 pub async fn wait<T>(what: &str, done: impl AsyncFnMut() -> Option<T>) -> T {
-    wait_at_most(LIMIT, what, done).await
+    within(LIMIT, done).await.unwrap_or_else(|| panic!("waited for {what}"))
 }
 
-/// As [`wait`], for what takes longer.
-pub async fn wait_at_most<T>(limit: Duration, what: &str, mut done: impl AsyncFnMut() -> Option<T>) -> T {
+/// What `done` gives within the limit, if anything.
+async fn within<T>(limit: Duration, mut done: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
     loop {
         if let Some(found) = done().await {
-            return found;
+            return Some(found);
         }
-        assert!(start.elapsed() < limit, "waited for {what}");
+        if start.elapsed() > limit {
+            return None;
+        }
         sleep(Duration::from_millis(50)).await;
     }
 }
@@ -222,18 +224,12 @@ impl Window {
     }
 
     /// Waits until `done` gives something; in vain, it says what the page shows.
-    pub async fn wait<T>(&self, limit: Duration, what: &str, mut done: impl AsyncFnMut() -> Option<T>) -> T {
-        let start = Instant::now();
-        loop {
-            if let Some(found) = done().await {
-                return found;
-            }
-            if start.elapsed() > limit {
-                let shown = self.run("return `${location.pathname}\n${document.body.innerText}`", &[]).await;
-                panic!("waited for {what}; shown: {}", shown.as_str().unwrap_or_default());
-            }
-            sleep(Duration::from_millis(50)).await;
+    pub async fn wait<T>(&self, limit: Duration, what: &str, done: impl AsyncFnMut() -> Option<T>) -> T {
+        if let Some(found) = within(limit, done).await {
+            return found;
         }
+        let shown = self.run("return `${location.pathname}\\n${document.body.innerText}`", &[]).await;
+        panic!("waited for {what}; shown: {}", shown.as_str().unwrap_or_default());
     }
 
     /// Runs script in the page.
