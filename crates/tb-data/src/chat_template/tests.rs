@@ -64,6 +64,8 @@ fn hostile_templates_end_with_an_error() {
     let doubling = "{% set ns = namespace(s='0123456789abcdef') %}{% for i in range(40) %}{% set ns.s = ns.s OP ns.s %}{% endfor %}";
     let captured = "{% set ns = namespace(s='0123456789abcdef') %}{% for i in range(40) %}{% set x %}{{ ns.s }}{{ ns.s }}{% endset %}\
                     {% set ns.s = x %}{% endfor %}";
+    let added =
+        "{% set ns = namespace(l=[1]) %}{% for i in range(60) %}{% set ns.l = OP %}{% endfor %}{{ ns.l|list|length }}";
     for source in [
         "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
         "{% for a in range(1000000000) %}{% endfor %}",
@@ -93,6 +95,16 @@ fn hostile_templates_end_with_an_error() {
         // 40 lists, each of the one before twice.
         "{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l }}",
         "{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l|tojson }}",
+        &added.replace("OP", "ns.l + ns.l"),
+        &added.replace("OP", "ns.l + ns.l + []"),
+        &added.replace("OP", "[] + (ns.l + (ns.l if true else []))"),
+        &added.replace("OP", "[ns.l, ns.l]|sum(start=[])"),
+        &added.replace("OP", "ns.l|chain(ns.l)"),
+        &added.replace("OP", "(ns.l|map('upper')) + (ns.l|map('upper'))"),
+        &added.replace("OP", "ns.l * 2"),
+        &added.replace("OP", "ns.l * 2").replace("(l=[1])", "(l=(1, 2))"),
+        &added.replace("OP", "ns.l + ns.l").replace("(l=[1])", "(l=(1, 2))"),
+        &added.replace("OP", "ns.l|zip(ns.l)|list + ns.l"),
         // An attribute walk as against Python's Jinja.
         "{{ messages.__class__.__mro__[1].__subclasses__() }}",
         "{{ ''.__class__.__base__.__subclasses__()[1]('x') }}",
@@ -112,6 +124,53 @@ fn hostile_templates_end_with_an_error() {
 fn a_text_is_formatted_as_in_python() {
     let source = "{{ '{}-{:>4}-{{{}}}'.format('a', 'b', 12345) }}{{ '123456'.format() }}";
     assert_eq!(render(source).unwrap().text, "a-   b-{12345}123456");
+}
+
+#[test]
+fn sums_are_python_s() {
+    for (source, sum) in [
+        ("{{ 1 + 2 + 3 - 4 + messages|length }}", "4"),
+        ("{{ 'a' + 'b' + messages[0].role + 'c' }}", "abuserc"),
+        ("{{ 'a' + ('b' + messages[0].role) + ['c'][0] }}", "abuserc"),
+        ("{{ 1.5 + messages|length }} {{ true + messages|length }} {{ messages|length + -1 + 3 }}", "3.5 3 4"),
+        ("{{ 2 * (messages|length + 1) + 1 ~ 'x' + '' }}", "refused"),
+        (
+            "{{ ('x' ~ messages|length) + '+' }}{# a + b #} a + b {% raw %}{{ 1 + x }}{% endraw %}",
+            "x2+ a + b {{ 1 + x }}",
+        ),
+        ("{{ (messages + [1] + [2, 3])|length }} {{ (messages + [7])[-1] }}", "5 7"),
+        ("{{ [1] + messages|map(attribute='role')|list }}", "[1, 'user', 'assistant']"),
+        ("{{ messages|map('length')|sum }} {{ [1, 2, 3]|sum(start=4) }} {{ [{'a': 2}]|sum('a') }}", "4 10 2"),
+        ("{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}", "2"),
+        (
+            "{% macro m(a, b=1) %}{{ a + b }}{% endmacro %}{{ m(1) }} {{ m(a=1 + 2, b=3) }}{% block x %}{{ 3 + m|length if false else 4 + 5 }}{% endblock %}",
+            "2 69",
+        ),
+        (
+            "{{ messages[0 + 1].role[1 + 1:] }}{{ {'k' + 'v': 1 + 1}['kv'] }}{{ 'yes' if 1 + 1 == 2 and not 1 + 1 > 2 }}",
+            "sistant2yes",
+        ),
+        ("{{ 'a' +\n messages[0].role\n + 'b' }}", "auserb"),
+        ("{% for m in messages if m.role + '' == 'user' %}{{ loop.length + 1 }}{% endfor %}", "2"),
+        ("{{ messages + 'x' }}", "refused"),
+        ("{{ 'x' + 1 }}", "refused"),
+        ("{{ none + 'x' }}", "refused"),
+        ("{{ missing + 'x' }}", "refused"),
+        ("{{ 170141183460469231731687303715884105727 + messages|length }}", "refused"),
+    ] {
+        match render(source) {
+            Ok(rendered) => assert_eq!(rendered.text, sum, "{source}"),
+            Err(error) => assert_eq!("refused", sum, "{source}: {error}"),
+        }
+    }
+    let error = render("a\n{{ 1 + 'x' }}").unwrap_err().to_string();
+    assert!(error.contains("line 2"), "{error}");
+}
+
+#[test]
+fn a_thousand_messages_are_added_one_by_one() {
+    let source = "{% set ns = namespace(l=[]) %}{% for i in range(1000) %}{% set ns.l = ns.l + [i] %}{% endfor %}{{ ns.l|length }}";
+    assert_eq!(render(source).unwrap().text, "1000");
 }
 
 #[test]
