@@ -112,7 +112,7 @@ pub enum Activation {
 
 impl Activation {
     /// The name in `config.json`.
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Silu => "silu",
             Self::GeluTanh => "gelu_pytorch_tanh",

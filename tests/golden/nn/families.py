@@ -80,7 +80,7 @@ def rounded(model, seed):
     return model.eval()
 
 
-def write(name):
+def write(name, steps=50):
     folder = HERE / name
     shutil.rmtree(folder, ignore_errors=True)
     torch.manual_seed(0)
@@ -88,7 +88,8 @@ def write(name):
     (folder / "generation_config.json").unlink(missing_ok=True)
     load = lambda: AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
 
-    probe = rows(SIZES["vocab_size"], [34, 21], 3)
+    vocab = MODELS[name].get("vocab_size", SIZES["vocab_size"])
+    probe = rows(vocab, [34, 21], 3)
     inputs, base = logits(load(), probe)
     torch.manual_seed(1)
     rank = dict(r=3, lora_alpha=5, target_modules="all-linear")
@@ -110,13 +111,13 @@ def write(name):
                    adapted=adapted.contiguous()), folder / "golden.safetensors")
 
     # Every micro-batch is as wide as the others: transformers' dynamic rotary embedding remembers the longest text it has seen.
-    data = rows(SIZES["vocab_size"], [20, 13, 11, 20, 20, 16, 9, 20], 5)
+    data = rows(vocab, [20, 13, 11, 20, 20, 16, 9, 20], 5)
     torch.manual_seed(1)
     model = get_peft_model(load(), LoraConfig(task_type="CAUSAL_LM", lora_dropout=0.0, **rank))
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
     set_peft_model_state_dict(model, load_file(folder / "lora" / "adapter_model.safetensors"))
-    losses, norms = train(model, data, 50)
+    losses, norms = train(model, data, steps)
     record = dict(rows=[dict(ids=i, labels=l) for i, l in data], rows_per_micro=2, micro_per_step=2, learning_rate=1e-3,
                   max_grad_norm=1.0, losses=losses, grad_norms=norms)
     (folder / "training.json").write_text(json.dumps(record))

@@ -187,7 +187,7 @@ fn rope(fields: &Fields<'_>, file: &mut (impl Read + Seek), rotated: usize, thet
     let original = fields.count("rope.scaling.original_context_length")?;
     let long = fields.header.small_tensor(file, "rope_factors_long.weight")?;
     let short = fields.header.small_tensor(file, "rope_factors_short.weight")?;
-    let freqs = fields.header.small_tensor(file, "rope_freqs.weight")?;
+    let freqs = fields.header.small_tensor(file, FREQS)?;
     match (kind, long, short, freqs) {
         (_, Some(long), Some(short), None) => {
             let Some(original) = original else {
@@ -202,7 +202,10 @@ fn rope(fields: &Fields<'_>, file: &mut (impl Read + Seek), rotated: usize, thet
             }
         }
         ("none" | "linear", None, None, Some(factors)) if factor.is_none_or(|f| f == 1.0) => {
-            let table = llama3(&factors, rotated, theta)?;
+            if factors.len() != rotated / 2 {
+                return bad(format!("tensor `{FREQS}` has {} values, not {}", factors.len(), rotated / 2));
+            }
+            let table = llama3(&factors, rotated, theta).map_or_else(|| any_divisors(fields, &factors), Ok)?;
             out.extend(table);
         }
         ("none", None, None, None) => {}
@@ -258,12 +261,20 @@ pub fn llama3_factors(rotated: usize, theta: f64, factor: f64, low: f64, high: f
         .collect()
 }
 
-/// Llama 3's parameters from the divisors that a file holds. The rule only knows `original / low`, `original / high`, so one of the
-/// three is free: `low_freq_factor` is 1, as in every published model.
-fn llama3(factors: &[f32], rotated: usize, theta: f64) -> Result<Map<String, Json>> {
-    if factors.len() != rotated / 2 {
-        return bad(format!("tensor `rope_freqs.weight` has {} values, not {}", factors.len(), rotated / 2));
+/// Divisors that follow no rule: those of longrope, the same for texts of any length.
+fn any_divisors(fields: &Fields<'_>, divisors: &[f32]) -> Result<Map<String, Json>> {
+    if let Some(wrong) = divisors.iter().find(|d| !(d.is_finite() && **d > 0.0)) {
+        return bad(format!("tensor `{FREQS}` holds {wrong}, which divides no frequency"));
     }
+    let (divisors, longest) = (decimals(divisors), fields.needed("context_length")?);
+    let table = json!({"rope_type": "longrope", "short_factor": divisors, "long_factor": divisors, "attention_factor": 1.0,
+        "original_max_position_embeddings": longest});
+    Ok(table.as_object().cloned().unwrap_or_default())
+}
+
+/// Llama 3's parameters from the divisors that a file holds, if they follow its rule. The rule only knows `original / low`, `original / high`, so one of the
+/// three is free: `low_freq_factor` is 1, as in every published model.
+fn llama3(factors: &[f32], rotated: usize, theta: f64) -> Option<Map<String, Json>> {
     let table = |factor: f64, high: f64, original: f64| -> Option<Map<String, Json>> {
         let ours = llama3_factors(rotated, theta, factor, 1.0, high, original);
         let close = |(a, b): (&f32, &f32)| {
@@ -279,7 +290,7 @@ fn llama3(factors: &[f32], rotated: usize, theta: f64) -> Result<Map<String, Jso
     };
     let factor = factors.iter().copied().fold(1.0_f32, f32::max);
     if factor == 1.0 {
-        return if factors.iter().all(|x| *x == 1.0) { Ok(Map::new()) } else { bad(UNKNOWN_FREQS) };
+        return factors.iter().all(|x| *x == 1.0).then(Map::new);
     }
     let factor = decimal(factor);
     // Between the two bounds the rule is a straight line over 1/wavelength: two such points give both bounds.
@@ -300,12 +311,12 @@ fn llama3(factors: &[f32], rotated: usize, theta: f64) -> Result<Map<String, Jso
         let high = 1.0 - 1.0 / offset;
         let original = -slope / offset;
         let rounded = (original.round(), (high * 64.0).round() / 64.0);
-        let found = table(factor, rounded.1, rounded.0).or_else(|| table(factor, high, original));
-        return found.map_or_else(|| bad(UNKNOWN_FREQS), Ok);
+        return table(factor, rounded.1, rounded.0).or_else(|| table(factor, high, original));
     }
     // Too few points for a line: the published settings, and every shorter context.
     let contexts = (3..18).map(|n| f64::from(1 << n));
-    contexts.into_iter().find_map(|original| table(factor, 4.0, original)).map_or_else(|| bad(UNKNOWN_FREQS), Ok)
+    contexts.into_iter().find_map(|original| table(factor, 4.0, original))
 }
 
-const UNKNOWN_FREQS: &str = "tensor `rope_freqs.weight` does not follow the rule of Llama 3";
+/// Holds what each frequency of a rotary embedding is divided by.
+pub(super) const FREQS: &str = "rope_freqs.weight";

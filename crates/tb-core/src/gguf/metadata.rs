@@ -1,10 +1,10 @@
 //! A model's configuration as GGUF metadata: the way back of `config.rs`. What llama.cpp would compute otherwise is refused by name.
 
-use serde_json::{Map, Value as Json};
+use crate::decoder_config::{Activation, Bias, DecoderConfig, HeadKind, RopeScaling};
 
-use super::config::{gemma_query_scale, llama3_factors};
+use super::config::{FREQS, gemma_query_scale, llama3_factors};
 use super::names::Arch;
-use super::{GgufError, Result, Value, bad};
+use super::{Result, Value, bad};
 
 /// What of a model stands in the head of a file, besides its tokenizer and what describes the file itself.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,247 +15,193 @@ pub struct ModelMetadata {
     pub tensors: Vec<(String, Vec<f32>)>,
 }
 
-/// The metadata of the model that `config` (a Hugging Face `config.json`) describes.
+impl ModelMetadata {
+    fn put(&mut self, arch: Arch, name: &str, value: Value) {
+        self.pairs.push((format!("{}.{name}", arch.name()), value));
+    }
+
+    fn put_number(&mut self, arch: Arch, name: &str, value: f64) {
+        self.put(arch, name, Value::F32(value as f32));
+    }
+
+    fn put_divisors(&mut self, tensor: &str, divisors: &[f64]) {
+        self.tensors.push((tensor.into(), divisors.iter().map(|x| *x as f32).collect()));
+    }
+}
+
+/// The metadata of a model.
 ///
 /// # Errors
 /// A setting that llama.cpp cannot express; it is named.
-pub fn model_metadata(arch: Arch, config: &Map<String, Json>) -> Result<ModelMetadata> {
-    let fields = Fields { config };
-    let (layers, hidden, heads) =
-        (fields.count("num_hidden_layers")?, fields.count("hidden_size")?, fields.count("num_attention_heads")?);
-    let head_dim = fields.optional_count("head_dim")?.unwrap_or(hidden / heads.max(1));
+pub fn model_metadata(arch: Arch, config: &DecoderConfig) -> Result<ModelMetadata> {
+    refuse_what_differs(arch, config)?;
     let mut out = ModelMetadata::default();
-    let mut put = |name: &str, value: Value| out.pairs.push((format!("{}.{name}", arch.name()), value));
-    put("block_count", Value::U32(layers));
-    put("context_length", Value::U32(fields.context(arch)?));
-    put("embedding_length", Value::U32(hidden));
-    put("feed_forward_length", Value::U32(fields.count("intermediate_size")?));
-    put("attention.head_count", Value::U32(heads));
-    put("attention.head_count_kv", Value::U32(fields.optional_count("num_key_value_heads")?.unwrap_or(heads)));
-    put("attention.key_length", Value::U32(head_dim));
-    put("attention.value_length", Value::U32(head_dim));
-    put("attention.layer_norm_rms_epsilon", Value::F32(fields.number("rms_norm_eps")?.unwrap_or(1e-6) as f32));
-    put("vocab_size", Value::U32(fields.count("vocab_size")?));
-    match arch {
-        Arch::Llama | Arch::Qwen2 => {}
-        Arch::Qwen3 | Arch::SmolLm3 | Arch::Gemma2 | Arch::Gemma3 | Arch::Phi3 | Arch::Olmo2 => {
-            if fields.flag("attention_bias") || fields.flag("mlp_bias") {
-                return bad("`attention_bias` or `mlp_bias`: llama.cpp has no biases in this family");
+    for (name, count) in [
+        ("block_count", config.num_hidden_layers),
+        ("context_length", context(arch, config)),
+        ("embedding_length", config.hidden_size),
+        ("feed_forward_length", config.intermediate_size),
+        ("attention.head_count", config.num_attention_heads),
+        ("attention.head_count_kv", config.num_key_value_heads),
+        ("attention.key_length", config.head_dim),
+        ("attention.value_length", config.head_dim),
+        ("vocab_size", config.vocab_size),
+    ] {
+        out.put(arch, name, whole(count)?);
+    }
+    out.put_number(arch, "attention.layer_norm_rms_epsilon", config.rms_norm_eps);
+    if matches!(arch, Arch::Gemma2 | Arch::Gemma3) {
+        if let Some(cap) = config.attention_soft_cap {
+            out.put_number(arch, "attn_logit_softcapping", cap);
+        }
+        if let Some(cap) = config.logit_soft_cap {
+            out.put_number(arch, "final_logit_softcapping", cap);
+        }
+        let windows = config.layers.iter().map(|layer| layer.window);
+        if let Some(window) = windows.clone().flatten().next() {
+            out.put(arch, "attention.sliding_window", whole(window)?);
+            out.put(arch, "attention.sliding_window_pattern", Value::Bools(windows.map(|w| w.is_some()).collect()));
+        }
+        if let [_, local] = config.ropes.as_slice() {
+            if local.scaling != RopeScaling::Default {
+                return bad("the rotary scaling of layers with a window: llama.cpp leaves those layers unscaled");
             }
+            out.put_number(arch, "rope.freq_base_swa", local.theta);
         }
     }
-    match arch {
-        Arch::Phi3 | Arch::Olmo2 if head_dim * heads != hidden => {
-            return bad(format!("`head_dim`: llama.cpp needs {} in this family", hidden / heads.max(1)));
-        }
-        Arch::SmolLm3 => {
-            let rotates = fields.config.get("no_rope_layers").and_then(Json::as_array);
-            // 1 stands for a layer that rotates.
-            let every_fourth = |(i, on): (usize, &Json)| on.as_u64() == Some(u64::from((i + 1) % 4 != 0));
-            if rotates.is_some_and(|r| !r.iter().enumerate().all(every_fourth)) {
-                return bad("`no_rope_layers`: llama.cpp leaves out every fourth layer and no other");
-            }
-        }
-        Arch::Gemma2 | Arch::Gemma3 => {
-            let scale = fields.number("query_pre_attn_scalar")?.unwrap_or(256.0);
-            let theirs = gemma_query_scale(arch, layers as usize, hidden as usize, heads as usize, head_dim as usize);
-            if scale != theirs as f64 {
-                return bad(format!("`query_pre_attn_scalar` {scale}: llama.cpp computes with {theirs}"));
-            }
-            if config.get("tie_word_embeddings") == Some(&Json::Bool(false)) {
-                return bad("`tie_word_embeddings` false: llama.cpp knows this family with a tied head alone");
-            }
-            let soft_cap = fields.number("attn_logit_softcapping")?;
-            match (arch, soft_cap) {
-                (Arch::Gemma2, Some(cap)) => put("attn_logit_softcapping", Value::F32(cap as f32)),
-                (Arch::Gemma2, None) => {
-                    return bad("`attn_logit_softcapping` null: llama.cpp always caps in this family");
-                }
-                (_, Some(_)) => return bad("`attn_logit_softcapping`: llama.cpp does not cap in this family"),
-                (_, None) => {}
-            }
-            if let Some(cap) = fields.number("final_logit_softcapping")? {
-                put("final_logit_softcapping", Value::F32(cap as f32));
-            }
-            if let Some(window) = fields.optional_count("sliding_window")? {
-                put("attention.sliding_window", Value::U32(window));
-                put("attention.sliding_window_pattern", Value::Bools(fields.local_layers(arch, layers)?));
-            } else if arch == Arch::Gemma2 {
-                return bad("`sliding_window` null: llama.cpp takes 4096 in this family");
-            }
-            if let (Arch::Gemma3, Some(theta)) = (arch, fields.local_theta()?) {
-                put("rope.freq_base_swa", Value::F32(theta as f32));
-            }
-        }
-        Arch::Llama | Arch::Qwen2 | Arch::Qwen3 | Arch::Phi3 | Arch::Olmo2 => {}
-    }
-    rope(arch, &fields, head_dim as usize, &mut out)?;
+    rope(arch, config, &mut out)?;
     Ok(out)
 }
 
-/// The rotary embedding.
-fn rope(arch: Arch, fields: &Fields<'_>, head_dim: usize, out: &mut ModelMetadata) -> Result<()> {
-    let table = fields.rope_table();
-    let table = Fields { config: &table };
-    let theta = match table.number("rope_theta")? {
-        Some(theta) => theta,
-        None => fields.number("rope_theta")?.unwrap_or(10_000.0),
-    };
-    let part = match table.number("partial_rotary_factor")? {
-        Some(part) => part,
-        None => fields.number("partial_rotary_factor")?.unwrap_or(1.0),
-    };
-    if part != 1.0 && arch != Arch::Phi3 {
-        return bad(format!("`partial_rotary_factor` {part}: llama.cpp rotates whole heads in this family"));
+/// What llama.cpp computes by its own rule in a family, where the model has another.
+fn refuse_what_differs(arch: Arch, config: &DecoderConfig) -> Result<()> {
+    let gemma = matches!(arch, Arch::Gemma2 | Arch::Gemma3);
+    let (field, activation) =
+        if gemma { ("hidden_activation", Activation::GeluTanh) } else { ("hidden_act", Activation::Silu) };
+    if config.activation != activation {
+        let (theirs, ours) = (activation.name(), config.activation.name());
+        return bad(format!("`{field}` {ours}: llama.cpp computes with {theirs} in this family"));
     }
-    let rotated = (head_dim as f64 * part) as usize;
-    let mut put = |name: &str, value: Value| out.pairs.push((format!("{}.{name}", arch.name()), value));
-    put("rope.dimension_count", Value::U32(rotated as u32));
-    put("rope.freq_base", Value::F32(theta as f32));
-    let kind = ["rope_type", "type"].iter().find_map(|k| table.config.get(*k)?.as_str()).unwrap_or("default");
-    let needed = |name: &str| match table.number(name)? {
-        Some(number) => Ok(number),
-        None => bad(format!("`{name}` of the rotary scaling {kind} is missing")),
+    let biases = match arch {
+        Arch::Llama | Arch::Qwen2 => Bias::Absent,
+        Arch::Qwen3 | Arch::SmolLm3 | Arch::Gemma2 | Arch::Gemma3 | Arch::Phi3 | Arch::Olmo2 => {
+            if config.qkv_bias == Bias::Present { Bias::Present } else { config.mlp_bias }
+        }
     };
-    match kind {
-        // Up to the model's own context, the dynamic rule changes nothing, and no longer one is written.
-        "default" | "dynamic" => {}
-        "linear" => {
-            put("rope.scaling.type", Value::Text("linear".into()));
-            put("rope.scaling.factor", Value::F32(needed("factor")? as f32));
+    if biases == Bias::Present {
+        return bad("`attention_bias` or `mlp_bias`: llama.cpp has no biases in this family");
+    }
+    match arch {
+        Arch::Phi3 | Arch::Olmo2 if config.head_dim * config.num_attention_heads != config.hidden_size => {
+            let theirs = config.hidden_size / config.num_attention_heads.max(1);
+            bad(format!("`head_dim`: llama.cpp needs {theirs} in this family"))
         }
-        "llama3" if matches!(arch, Arch::Llama | Arch::SmolLm3) => {
-            let original = match table.number("original_max_position_embeddings")? {
-                Some(original) => original,
-                None => f64::from(fields.count("max_position_embeddings")?),
-            };
-            let (factor, low, high) = (needed("factor")?, needed("low_freq_factor")?, needed("high_freq_factor")?);
-            let factors = llama3_factors(rotated, theta, factor, low, high, original);
-            out.tensors.push(("rope_freqs.weight".into(), factors));
+        Arch::SmolLm3 if config.layers.iter().enumerate().any(|(i, l)| l.rope.is_some() == ((i + 1) % 4 == 0)) => {
+            bad("`no_rope_layers`: llama.cpp leaves out every fourth layer and no other")
         }
-        "yarn" => {
-            put("rope.scaling.type", Value::Text("yarn".into()));
-            put("rope.scaling.factor", Value::F32(needed("factor")? as f32));
-            let original = needed("original_max_position_embeddings")?;
-            put("rope.scaling.original_context_length", Value::U32(original as u32));
-            for name in ["attention_factor", "mscale", "mscale_all_dim", "truncate"] {
-                if table.config.get(name).is_some_and(|v| !v.is_null()) {
-                    return bad(format!("`{name}` of the yarn scaling: llama.cpp computes it by its own rule"));
-                }
-            }
-            for (field, key) in
-                [("beta_fast", "rope.scaling.yarn_beta_fast"), ("beta_slow", "rope.scaling.yarn_beta_slow")]
-            {
-                if let Some(number) = table.number(field)? {
-                    put(key, Value::F32(number as f32));
-                }
-            }
+        Arch::Gemma2 | Arch::Gemma3 => refuse_gemma(arch, config),
+        Arch::Llama | Arch::Qwen2 | Arch::Qwen3 | Arch::Phi3 | Arch::SmolLm3 | Arch::Olmo2 => Ok(()),
+    }
+}
+
+fn refuse_gemma(arch: Arch, config: &DecoderConfig) -> Result<()> {
+    let sizes = (config.num_hidden_layers, config.hidden_size, config.num_attention_heads, config.head_dim);
+    let theirs = gemma_query_scale(arch, sizes.0, sizes.1, sizes.2, sizes.3);
+    let ours = config.attention_scale.powi(-2);
+    if (ours - theirs as f64).abs() > 1e-6 * ours {
+        return bad(format!("`query_pre_attn_scalar` {ours:.0}: llama.cpp computes with {theirs}"));
+    }
+    if config.head == HeadKind::Untied {
+        return bad("`tie_word_embeddings` false: llama.cpp knows this family with a tied head alone");
+    }
+    if arch == Arch::Gemma2 {
+        if config.attention_soft_cap.is_none() {
+            return bad("`attn_logit_softcapping` null: llama.cpp always caps in this family");
         }
-        "longrope" | "su" if arch == Arch::Phi3 => {
-            let original = match table.number("original_max_position_embeddings")? {
-                Some(original) => original,
-                None => match fields.number("original_max_position_embeddings")? {
-                    Some(original) => original,
-                    None => return bad("`original_max_position_embeddings` of the rotary scaling longrope is missing"),
-                },
-            };
-            let longest = f64::from(fields.count("max_position_embeddings")?);
-            let stretch = longest / original;
-            let attention = match table.number("attention_factor")? {
-                Some(factor) => factor,
-                None if stretch > 1.0 => (1.0 + stretch.ln() / original.ln()).sqrt(),
-                None => 1.0,
-            };
-            put("rope.scaling.type", Value::Text("longrope".into()));
-            put("rope.scaling.original_context_length", Value::U32(original as u32));
-            put("rope.scaling.attn_factor", Value::F32(attention as f32));
-            for (field, name) in
-                [("long_factor", "rope_factors_long.weight"), ("short_factor", "rope_factors_short.weight")]
-            {
-                let factors = table.config.get(field).and_then(Json::as_array).into_iter().flatten();
-                let factors: Vec<f32> = factors.filter_map(|v| v.as_f64().map(|x| x as f32)).collect();
-                if factors.len() != rotated / 2 {
-                    return bad(format!("`{field}` has {} values, not {}", factors.len(), rotated / 2));
-                }
-                out.tensors.push((name.into(), factors));
-            }
+        if config.layers.iter().all(|layer| layer.window.is_none()) {
+            return bad("`sliding_window` null: llama.cpp takes 4096 in this family");
         }
-        other => return bad(format!("`rope_type` {other}: llama.cpp does not know it in this family")),
     }
     Ok(())
 }
 
-/// Typed access to a `config.json`; a field that is null is absent.
-struct Fields<'a> {
-    config: &'a Map<String, Json>,
+/// The longest text in tokens on which llama.cpp computes the same: where it does not know of a window, no longer than that.
+fn context(arch: Arch, config: &DecoderConfig) -> usize {
+    let longest = config.max_position_embeddings;
+    match arch {
+        Arch::Gemma2 | Arch::Gemma3 => longest,
+        Arch::Llama | Arch::Qwen2 | Arch::Qwen3 | Arch::Phi3 | Arch::SmolLm3 | Arch::Olmo2 => {
+            config.layers.iter().filter_map(|layer| layer.window).fold(longest, usize::min)
+        }
+    }
 }
 
-impl Fields<'_> {
-    fn get(&self, name: &str) -> Option<&Json> {
-        self.config.get(name).filter(|v| !v.is_null())
+/// The rotary embedding of the layers that see everything.
+fn rope(arch: Arch, config: &DecoderConfig, out: &mut ModelMetadata) -> Result<()> {
+    let Some(rope) = config.ropes.first() else { return bad("it has no rotary embedding") };
+    let rotated = rope.rotary_dim;
+    if rotated != config.head_dim && arch != Arch::Phi3 {
+        return bad(format!("`partial_rotary_factor`: llama.cpp rotates whole heads of {} here", config.head_dim));
     }
-
-    fn optional_count(&self, name: &str) -> Result<Option<u32>> {
-        self.get(name)
-            .map(|v| v.as_u64().and_then(|n| u32::try_from(n).ok()))
-            .map(|n| n.ok_or_else(|| GgufError::Bad(format!("`{name}` is not a whole number"))))
-            .transpose()
-    }
-
-    fn count(&self, name: &str) -> Result<u32> {
-        self.optional_count(name)?.ok_or_else(|| GgufError::Bad(format!("`{name}` is missing")))
-    }
-
-    fn number(&self, name: &str) -> Result<Option<f64>> {
-        self.get(name)
-            .map(|v| v.as_f64().ok_or_else(|| GgufError::Bad(format!("`{name}` is not a number"))))
-            .transpose()
-    }
-
-    fn flag(&self, name: &str) -> bool {
-        self.get(name) == Some(&Json::Bool(true))
-    }
-
-    /// The longest text in tokens on which llama.cpp computes the same: where it does not know of a window, no longer than that.
-    fn context(&self, arch: Arch) -> Result<u32> {
-        let longest = self.count("max_position_embeddings")?;
-        let window = match arch {
-            Arch::Llama | Arch::Phi3 => self.optional_count("sliding_window")?,
-            Arch::Qwen2 | Arch::Qwen3 | Arch::SmolLm3 if self.flag("use_sliding_window") => {
-                self.optional_count("sliding_window")?
+    out.put(arch, "rope.dimension_count", whole(rotated)?);
+    out.put_number(arch, "rope.freq_base", rope.theta);
+    let divides = matches!(arch, Arch::Llama | Arch::SmolLm3);
+    match &rope.scaling {
+        // Up to the model's own context, the dynamic rule changes nothing, and no longer one is written.
+        RopeScaling::Default | RopeScaling::Dynamic { .. } => {}
+        RopeScaling::Linear { factor } => {
+            out.put(arch, "rope.scaling.type", Value::Text("linear".into()));
+            out.put_number(arch, "rope.scaling.factor", *factor);
+        }
+        &RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings }
+            if divides =>
+        {
+            let original = original_max_position_embeddings;
+            let divisors = llama3_factors(rotated, rope.theta, factor, low_freq_factor, high_freq_factor, original);
+            out.tensors.push((FREQS.into(), divisors));
+        }
+        // Divisors for texts of any length: a file of llama.cpp may hold them by no rule.
+        RopeScaling::LongRope { short_factor, long_factor, attention_factor, .. }
+            if divides && short_factor == long_factor && *attention_factor == 1.0 =>
+        {
+            out.put_divisors(FREQS, short_factor);
+        }
+        RopeScaling::LongRope { short_factor, long_factor, original_max_position_embeddings, attention_factor }
+            if arch == Arch::Phi3 =>
+        {
+            out.put(arch, "rope.scaling.type", Value::Text("longrope".into()));
+            out.put(arch, "rope.scaling.original_context_length", Value::U32(*original_max_position_embeddings as u32));
+            out.put_number(arch, "rope.scaling.attn_factor", *attention_factor);
+            out.put_divisors("rope_factors_long.weight", long_factor);
+            out.put_divisors("rope_factors_short.weight", short_factor);
+        }
+        RopeScaling::Yarn {
+            factor,
+            original_max_position_embeddings,
+            attention_factor,
+            beta_fast,
+            beta_slow,
+            truncate,
+        } => {
+            let theirs = 1.0 + 0.1 * factor.max(1.0).ln();
+            if (attention_factor - theirs).abs() > 1e-6 {
+                return bad(format!("`attention_factor` {attention_factor} of yarn: llama.cpp computes with {theirs}"));
             }
-            Arch::Qwen2 | Arch::Qwen3 | Arch::SmolLm3 | Arch::Gemma2 | Arch::Gemma3 | Arch::Olmo2 => None,
-        };
-        Ok(window.map_or(longest, |window| window.min(longest)))
-    }
-
-    /// Per layer, whether it sees a window only.
-    fn local_layers(&self, arch: Arch, layers: u32) -> Result<Vec<bool>> {
-        if let Some(kinds) = self.get("layer_types").and_then(Json::as_array) {
-            return Ok(kinds.iter().map(|kind| kind == "sliding_attention").collect());
+            if !truncate {
+                return bad("`truncate` false of yarn: llama.cpp rounds the bounds");
+            }
+            out.put(arch, "rope.scaling.type", Value::Text("yarn".into()));
+            out.put_number(arch, "rope.scaling.factor", *factor);
+            out.put(arch, "rope.scaling.original_context_length", Value::U32(*original_max_position_embeddings as u32));
+            out.put_number(arch, "rope.scaling.yarn_beta_fast", *beta_fast);
+            out.put_number(arch, "rope.scaling.yarn_beta_slow", *beta_slow);
         }
-        let every = match self.optional_count("sliding_window_pattern")? {
-            Some(n) => n.max(1),
-            None if arch == Arch::Gemma2 => 2,
-            None => 6,
-        };
-        Ok((0..layers).map(|layer| (layer + 1) % every != 0).collect())
+        RopeScaling::LongRope { .. } => return bad("`rope_type` longrope: llama.cpp does not know it in this family"),
+        RopeScaling::Llama3 { .. } => return bad("`rope_type` llama3: llama.cpp does not know it in this family"),
     }
+    Ok(())
+}
 
-    /// The rotary table of layers that see everything: `rope_scaling` if it is there, else `rope_parameters`.
-    fn rope_table(&self) -> Map<String, Json> {
-        let table = |name: &str| self.get(name).and_then(Json::as_object).filter(|m| !m.is_empty());
-        let found = table("rope_scaling").or_else(|| table("rope_parameters"));
-        let inner = found.and_then(|t| t.get("full_attention")).and_then(Json::as_object);
-        inner.or(found).cloned().unwrap_or_default()
-    }
-
-    /// The base period of layers that see a window only, where they have one of their own.
-    fn local_theta(&self) -> Result<Option<f64>> {
-        let nested = self.get("rope_parameters").and_then(|t| t.get("sliding_attention")?.get("rope_theta")?.as_f64());
-        match nested {
-            Some(theta) => Ok(Some(theta)),
-            None => self.number("rope_local_base_freq"),
-        }
-    }
+fn whole(count: usize) -> Result<Value> {
+    u32::try_from(count).map_or_else(|_| bad(format!("{count} does not fit a GGUF file")), |n| Ok(Value::U32(n)))
 }

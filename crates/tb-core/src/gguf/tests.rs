@@ -1,5 +1,7 @@
 use std::io::Cursor;
 
+use serde_json::json;
+
 use super::config::{config_json, llama3_factors};
 use super::names::{Arch, Stored, interleaved_row};
 use super::*;
@@ -228,8 +230,95 @@ fn llama3_is_found_in_the_frequencies_that_a_file_holds() {
         if rotated > 10 {
             assert_eq!((field("factor"), field("original_max_position_embeddings")), (factor, original));
         }
+        // Divisors by no rule are taken as they are; what divides nothing is refused.
         file[end - 2] ^= 0x20;
+        let table = config_json(&header, &mut Cursor::new(&file)).unwrap()["rope_scaling"].clone();
+        assert_eq!((&table["rope_type"], &table["attention_factor"]), (&json!("longrope"), &json!(1.0)));
+        let last = f32::from_le_bytes(file[end - 4..].try_into().unwrap());
+        for factors in ["short_factor", "long_factor"] {
+            let found = table[factors].as_array().unwrap();
+            assert_eq!(found.len(), rotated / 2);
+            assert_eq!(found.last().unwrap().as_f64().unwrap() as f32, last);
+        }
+        file[end - 1] |= 0x80;
         let text = config_json(&header, &mut Cursor::new(&file)).unwrap_err().to_string();
         assert!(text.contains("rope_freqs"), "{text}");
     }
+}
+
+/// A small model of a family with these fields.
+fn config_of(model_type: &str, fields: serde_json::Value) -> crate::decoder_config::DecoderConfig {
+    let mut all = json!({"model_type": model_type, "vocab_size": 8, "hidden_size": 16, "intermediate_size": 8,
+        "num_hidden_layers": 4, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8,
+        "max_position_embeddings": 64});
+    all.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    crate::decoder_config::DecoderConfig::from_json(&all).unwrap()
+}
+
+#[test]
+fn what_llama_cpp_would_compute_otherwise_is_refused_by_name() {
+    for (arch, model_type, fields, named) in [
+        (Arch::Llama, "llama", json!({"hidden_act": "gelu_pytorch_tanh"}), "hidden_act"),
+        (
+            Arch::Gemma3,
+            "gemma3_text",
+            json!({"hidden_activation": "silu", "query_pre_attn_scalar": 8}),
+            "hidden_activation",
+        ),
+        (Arch::Qwen3, "qwen3", json!({"attention_bias": true}), "attention_bias"),
+        (Arch::SmolLm3, "smollm3", json!({"no_rope_layers": [0, 1, 1, 1]}), "no_rope_layers"),
+        (Arch::Gemma2, "gemma2", json!({"query_pre_attn_scalar": 12}), "query_pre_attn_scalar"),
+        (
+            Arch::Gemma2,
+            "gemma2",
+            json!({"query_pre_attn_scalar": 8, "attn_logit_softcapping": null}),
+            "attn_logit_softcapping",
+        ),
+        (
+            Arch::Gemma2,
+            "gemma2",
+            json!({"query_pre_attn_scalar": 8, "tie_word_embeddings": false}),
+            "tie_word_embeddings",
+        ),
+        (
+            Arch::Llama,
+            "llama",
+            json!({"rope_scaling": {"rope_type": "longrope", "factor": 2.0, "short_factor": [1, 1, 1, 1],
+            "long_factor": [2, 2, 2, 2]}}),
+            "longrope",
+        ),
+        (
+            Arch::Qwen2,
+            "qwen2",
+            json!({"rope_scaling": {"rope_type": "yarn", "factor": 2.0, "attention_factor": 3.0}}),
+            "attention_factor",
+        ),
+        (
+            Arch::Qwen2,
+            "qwen2",
+            json!({"rope_scaling": {"rope_type": "yarn", "factor": 2.0, "truncate": false}}),
+            "truncate",
+        ),
+    ] {
+        let refused = metadata::model_metadata(arch, &config_of(model_type, fields)).unwrap_err().to_string();
+        assert!(refused.contains(named), "{model_type}: {refused}");
+    }
+}
+
+#[test]
+fn the_rotary_embedding_is_written_as_it_is_computed() {
+    let long =
+        json!({"rope_type": "longrope", "factor": 2.0, "short_factor": [1.5, 1, 1, 1], "long_factor": [2, 2, 2, 3]});
+    let phi = config_of("phi3", json!({"original_max_position_embeddings": 16, "rope_scaling": long}));
+    let out = metadata::model_metadata(Arch::Phi3, &phi).unwrap();
+    let found = |name: &str| out.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+    // By the table's own factor, not by 64 over 16.
+    let attention = (1.0 + 2.0_f64.ln() / 16.0_f64.ln()).sqrt() as f32;
+    assert_eq!(found("phi3.rope.scaling.attn_factor"), Some(Value::F32(attention)));
+    assert_eq!(out.tensors[1], ("rope_factors_short.weight".to_owned(), vec![1.5, 1.0, 1.0, 1.0]));
+
+    let same =
+        json!({"rope_type": "longrope", "factor": 1.0, "short_factor": [1.5, 2, 1, 7], "long_factor": [1.5, 2, 1, 7]});
+    let out = metadata::model_metadata(Arch::Llama, &config_of("llama", json!({"rope_scaling": same}))).unwrap();
+    assert_eq!(out.tensors, [("rope_freqs.weight".to_owned(), vec![1.5, 2.0, 1.0, 7.0])]);
 }

@@ -64,9 +64,7 @@ impl Decoder {
         let Some(arch) = Arch::of_model_type(model_type) else {
             return Err(Error::config("model_type", format!("{model_type} has no counterpart in GGUF")));
         };
-        let json = config.to_json();
-        let fields = json.as_object().cloned().unwrap_or_default();
-        let described = model_metadata(arch, &fields).map_err(|e| match e {
+        let described = model_metadata(arch, &config).map_err(|e| match e {
             GgufError::Bad(what) => Error::config(format!("{model_type} as GGUF"), what),
             GgufError::Io(e) => Error::file(path, e),
         })?;
