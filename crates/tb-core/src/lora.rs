@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use crate::adapter::TargetModules;
 use crate::decoder_config::{BadConfig, refuse};
+use crate::quantization::Quantization;
 use crate::text_enum::text_enum;
 
 type Result<T> = std::result::Result<T, BadConfig>;
@@ -49,8 +50,9 @@ pub struct LoraConfig {
     pub modules_to_save: Vec<String>,
     /// First values of A and B.
     pub init: LoraInit,
-    /// A and B began as LoftQ's: they belong to the base as it was quantised, for answering and for merging (`loftq_config`).
-    pub loftq: bool,
+    /// A and B began as LoftQ's: they belong to the base as it was quantised, in this form, for answering and for merging
+    /// (`loftq_config`).
+    pub loftq: Option<Quantization>,
     /// Hub name or folder of the base model, as `adapter_config.json` names it.
     pub base_model_name_or_path: Option<String>,
     /// Unknown keys that reading passed over, as PEFT does; for a warning.
@@ -75,7 +77,7 @@ impl Default for LoraConfig {
             bias: TrainedBias::None,
             modules_to_save: Vec::new(),
             init: LoraInit::KaimingUniform,
-            loftq: false,
+            loftq: None,
             base_model_name_or_path: None,
             unknown_keys: Vec::new(),
         }
@@ -222,16 +224,16 @@ impl LoraConfig {
     /// Whether the adapter belongs to the base as it was quantised, a fresh one or one that was saved.
     #[must_use]
     pub fn fits_quantised_only(&self) -> bool {
-        self.loftq || self.init == LoraInit::Loftq
+        self.loftq.is_some() || self.init == LoraInit::Loftq
     }
 
-    /// The configuration as it is saved: LoftQ's first values fit the base only as it was quantised, whose form lies beside it; a fresh
-    /// start from the saved one makes no new ones.
+    /// The configuration as it is saved: LoftQ's first values fit the base only in the form in which it is held; a fresh start from the
+    /// saved one makes no new ones.
     #[must_use]
-    pub fn settled(mut self) -> Self {
+    pub fn settled(mut self, held: Option<Quantization>) -> Self {
         if self.init == LoraInit::Loftq {
             self.init = LoraInit::KaimingUniform;
-            self.loftq = true;
+            self.loftq = held;
         }
         self
     }

@@ -11,7 +11,7 @@ use std::{
 use serde::Deserialize;
 use serde_json::Value;
 use tb_core::quantization::{self, Quantization};
-use tb_core::{decoder_config::DecoderConfig, gguf::config as gguf_config};
+use tb_core::{decoder_config::DecoderConfig, gguf::config as gguf_config, lora::LoraConfig};
 
 use crate::{
     error::{Error, Result},
@@ -125,7 +125,13 @@ fn is_packed(config: &DecoderConfig, stored: &StoredWeights, name: &str, found: 
 pub fn adapter_quantization(dir: &Path) -> Result<Option<Quantization>> {
     let path = dir.join(quantization::FILE);
     if !path.is_file() {
-        return Ok(None);
+        // An adapter that PEFT's LoftQ began says so itself.
+        let path = dir.join("adapter_config.json");
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let config = LoraConfig::from_json(&read_json(&path)?).map_err(|e| Error::bad_file(path, e.to_string()))?;
+        return Ok(config.loftq);
     }
     let found = Quantization::from_json(&read_json(&path)?).map_err(|e| Error::bad_file(path, e.to_string()))?;
     Ok(Some(found))

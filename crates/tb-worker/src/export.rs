@@ -103,7 +103,7 @@ fn load(task: &ExportTask, written: Option<&Path>, device: &candle_core::Device)
         }
     };
     let quantization = match &adapter {
-        Some(adapter) if read_adapter_config(adapter)?.loftq => adapter_quantization(adapter)?,
+        Some(adapter) if read_adapter_config(adapter)?.loftq.is_some() => adapter_quantization(adapter)?,
         Some(_) | None => None,
     };
     let mut decoder = Decoder::load_as(&base, DType::F32, quantization, device)?;

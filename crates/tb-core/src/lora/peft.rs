@@ -7,6 +7,8 @@ use serde_json::{Map, Value, json};
 use super::{LoraConfig, LoraForm, LoraInit, ModuleNames, Result, ScalingRule, TrainedBias};
 use crate::adapter::TargetModules;
 use crate::decoder_config::refuse;
+use crate::quantization::{FourBitType, Quantization, Scales};
+use crate::recipe::Dtype;
 
 /// The file format that is written: PEFT 0.21.
 const PEFT_VERSION: &str = "0.21.2";
@@ -142,7 +144,7 @@ impl LoraConfig {
                 Some(Value::String(s)) if s != "true" && s != "false" => s.parse()?,
                 Some(v) => return Err(refuse("init_lora_weights", format!("{v} is not supported"))),
             },
-            loftq: fields.present("loftq_config").and_then(Value::as_object).is_some_and(|set| !set.is_empty()),
+            loftq: None,
             base_model_name_or_path: fields
                 .present("base_model_name_or_path")
                 .and_then(Value::as_str)
@@ -150,6 +152,16 @@ impl LoraConfig {
             unknown_keys: fields.0.keys().filter(|k| !is_known(k)).cloned().collect(),
         };
         config.check()?;
+        let made = fields.present("loftq_config").and_then(Value::as_object).filter(|set| !set.is_empty());
+        let config = match made {
+            None if config.init != LoraInit::Loftq => config,
+            made => {
+                let form = loftq_form(config.init, made)?;
+                // PEFT quantises the base again when it loads such an adapter; its first values are in the file.
+                let init = if config.init == LoraInit::Loftq { LoraInit::KaimingUniform } else { config.init };
+                Self { loftq: form, init, ..config }
+            }
+        };
         Ok(config)
     }
 
@@ -187,7 +199,14 @@ impl LoraConfig {
             ),
             ("layers_pattern", null_if_empty(&self.layers_pattern)),
             ("layers_to_transform", null_if_empty(&self.layers_to_transform)),
-            ("loftq_config", if self.loftq { json!({ "loftq_iter": 1 }) } else { json!({}) }),
+            (
+                "loftq_config",
+                match self.loftq {
+                    None => json!({}),
+                    Some(Quantization::EightBit) => json!({ "loftq_bits": 8, "loftq_iter": 1 }),
+                    Some(Quantization::FourBit { .. }) => json!({ "loftq_bits": 4, "loftq_iter": 1 }),
+                },
+            ),
             ("lora_alpha", whole_if_exact(self.lora_alpha)),
             ("lora_bias", json!(self.form == LoraForm::WithBias)),
             ("lora_dropout", json!(self.lora_dropout)),
@@ -296,6 +315,27 @@ fn table<'a>(entries: impl Iterator<Item = (&'a String, Value)>) -> Value {
     Value::Object(entries.map(|(k, v)| (k.clone(), v)).collect())
 }
 
+/// The form in which LoftQ left the base (PEFT's `loftq_utils.py`: NF4 with plain scales, or LLM.int8's), by its `loftq_config`.
+fn loftq_form(init: LoraInit, made: Option<&Map<String, Value>>) -> Result<Option<Quantization>> {
+    let number = |name: &str, default: u64| match made.and_then(|made| made.get(name)) {
+        None | Some(Value::Null) => Ok(default),
+        Some(v) => v.as_u64().ok_or_else(|| refuse("loftq_config", format!("{name} {v} must be a whole number"))),
+    };
+    let (bits, rounds) = (number("loftq_bits", 4)?, number("loftq_iter", 1)?);
+    if init == LoraInit::Loftq && rounds != 1 {
+        let problem = format!(
+            "loftq_iter {rounds} quantised what earlier rounds had left, which the file does not hold: save the base beside the \
+             adapter in PEFT, with init_lora_weights true"
+        );
+        return Err(refuse("loftq_config", problem));
+    }
+    match bits {
+        4 => Ok(Some(Quantization::FourBit { kind: FourBitType::Nf4, scales: Scales::Plain, compute: Dtype::Auto })),
+        8 => Ok(Some(Quantization::EightBit)),
+        other => Err(refuse("loftq_config", format!("loftq_bits {other} is not supported: only 4 and 8"))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -339,7 +379,7 @@ mod tests {
                 exclude_modules: Some(ModuleNames::List(vec!["k_proj".into()])),
                 ..plain.clone()
             },
-            LoraConfig { init: LoraInit::Loftq, ..plain }.settled(),
+            LoraConfig { init: LoraInit::Loftq, ..plain.clone() }.settled(Some(Quantization::EightBit)),
         ];
         for config in all {
             assert_eq!(LoraConfig::from_json(&config.to_json()).unwrap(), config);
@@ -377,5 +417,28 @@ mod tests {
         }
         let both = json!({"peft_type": "LORA", "use_dora": true, "lora_bias": true});
         assert_eq!(LoraConfig::from_json(&both).unwrap_err().field, "lora_bias");
+    }
+
+    #[test]
+    fn loftq_of_peft_names_the_form_of_its_base() {
+        let read = |init: Value, loftq: Value| {
+            LoraConfig::from_json(&json!({"peft_type": "LORA", "target_modules": ["q_proj"], "init_lora_weights": init,
+                "loftq_config": loftq}))
+        };
+        let nf4 = Quantization::FourBit { kind: FourBitType::Nf4, scales: Scales::Plain, compute: Dtype::Auto };
+        for (init, loftq, form) in [
+            (json!("loftq"), json!({"loftq_bits": 4, "loftq_iter": 1}), Some(nf4)),
+            (json!("loftq"), json!({}), Some(nf4)),
+            (json!(true), json!({"loftq_bits": 8, "loftq_iter": 5}), Some(Quantization::EightBit)),
+            (json!(true), json!({}), None),
+            (json!(true), Value::Null, None),
+        ] {
+            let config = read(init.clone(), loftq.clone()).unwrap();
+            assert_eq!((config.init, config.loftq), (LoraInit::KaimingUniform, form), "{init} {loftq}");
+        }
+        for (loftq, named) in [(json!({"loftq_iter": 2}), "loftq_iter 2"), (json!({"loftq_bits": 2}), "loftq_bits 2")] {
+            let error = read(json!("loftq"), loftq).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
     }
 }

@@ -177,8 +177,11 @@ impl Decoder {
             Error::Config { .. } => Error::file(dir.join("adapter_config.json"), e),
             other => other,
         };
-        if config.loftq && self.quantization.is_none() {
-            let problem = format!("the adapter belongs to the base in the form of {}: load it so", quantization::FILE);
+        if config.loftq.is_some() && self.quantization.is_none() {
+            let problem = format!(
+                "the adapter belongs to the base as it was quantised, in the form of {} if that is there: load it so",
+                quantization::FILE
+            );
             return Err(named(Error::config("loftq_config", problem)));
         }
         let plan = plan(&self.config, &config, Unmatched::Tolerated).map_err(|e| named(e.into()))?;
@@ -238,7 +241,6 @@ impl Decoder {
         };
         match (config.init, module.role) {
             (LoraInit::PissaIterated(_), _) => refused("by random numbers that are not in the file"),
-            (LoraInit::Loftq, _) => refused("and the file does not hold what was quantised"),
             (LoraInit::Pissa | LoraInit::Olora, Role::Linear) if self.quantization.is_some() => {
                 refused("and rounded what it left of it")
             }
@@ -247,7 +249,7 @@ impl Decoder {
                 Ok(Some((a.to_device(&self.device)?, b.to_device(&self.device)?)))
             }
             (LoraInit::Pissa | LoraInit::Olora, Role::Embedding)
-            | (LoraInit::KaimingUniform | LoraInit::Gaussian | LoraInit::Random, _) => Ok(None),
+            | (LoraInit::KaimingUniform | LoraInit::Gaussian | LoraInit::Random | LoraInit::Loftq, _) => Ok(None),
         }
     }
 
@@ -284,7 +286,11 @@ impl Decoder {
         let Some(Worn { config, plan }) = &self.lora else {
             return Err(Error::value("save_adapter", "the model has no adapter"));
         };
-        let mut config = if self.adapter_is_converted() { config.clone().doubled() } else { config.clone().settled() };
+        let mut config = if self.adapter_is_converted() {
+            config.clone().doubled()
+        } else {
+            config.clone().settled(self.quantization)
+        };
         config.base_model_name_or_path = Some(base_model_name.to_owned());
         config.target_modules = match config.target_modules {
             TargetModules::AllLinear => {
