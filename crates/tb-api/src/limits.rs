@@ -56,6 +56,9 @@ const NEEDS: [(&str, &str); 4] = [
     ("packing_strategy", "packing"),
 ];
 
+/// The first values of an adapter that the form offers; `pissa_niter_N` stands for its numbers.
+const FIRST_VALUES: [&str; 6] = ["true", "false", "gaussian", "pissa", "olora", "loftq"];
+
 /// What a form can and cannot choose.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
 pub struct FormLimits {
@@ -216,6 +219,8 @@ fn bounded(seen: &Seen, field: &Field) -> Option<FieldLimit> {
         words.iter().map(|word| (*word).to_owned()).collect()
     } else if matches!(field.kind, Kind::Switch) {
         vec!["true".into(), "false".into()]
+    } else if matches!(field.kind, Kind::FirstValues) {
+        FIRST_VALUES.map(Into::into).into()
     } else {
         return None;
     };
@@ -324,6 +329,21 @@ mod tests {
         // A device that does not say is not held against anyone.
         old.device.dtypes.clear();
         assert_eq!(of(&old, "dtype"), None);
+    }
+
+    #[test]
+    fn first_values_are_offered_as_the_base_is_held() {
+        let mut form = seen();
+        let limit = of(&form, "init_lora_weights").unwrap();
+        assert_eq!(limit.limit, Limit::Choices { choices: vec!["loftq".into()] });
+        assert!(limit.message.contains("load_in_4bit"), "{}", limit.message);
+        form.h.set("load_in_4bit", "true").unwrap();
+        let limit = of(&form, "init_lora_weights").unwrap();
+        assert_eq!(limit.limit, Limit::Choices { choices: vec!["pissa".into()] });
+        // The other way round: with pissa the base is not held in fewer bits.
+        let mut form = seen();
+        form.h.set("init_lora_weights", "pissa").unwrap();
+        assert_eq!(of(&form, "load_in_4bit").unwrap().limit, Limit::Choices { choices: vec!["true".into()] });
     }
 
     #[test]

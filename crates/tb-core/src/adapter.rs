@@ -95,6 +95,8 @@ pub struct AdapterPlan {
     pub saved: Vec<Saved>,
     /// What the adapter is on each module.
     pub form: Option<LoraForm>,
+    /// Whether B A starts as a part of the base weight, whose factors are then held beside (PiSSA, OLoRA).
+    pub takes_from_base: bool,
 }
 
 impl AdapterPlan {
@@ -102,6 +104,14 @@ impl AdapterPlan {
     #[must_use]
     pub fn parameters(&self) -> u64 {
         self.tensors().sum()
+    }
+
+    /// Numbers of the factors that were taken from the base, which do not train. An embedding gives none.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        let of_module = |m: &Adapted| (m.rank * (m.inputs + m.outputs)) as u64;
+        let given = self.modules.iter().filter(|m| self.takes_from_base && m.role != Role::Embedding);
+        given.map(of_module).sum()
     }
 
     /// Numbers of each tensor that trains.
@@ -171,7 +181,12 @@ pub fn plan(config: &DecoderConfig, lora: &LoraConfig, unmatched: Unmatched) -> 
         return Err(refuse("target_modules", format!("matches no module of this model; {}", available(&linears))));
     }
     let biases = biases(&weights, lora, &adapted, &saved)?;
-    Ok(AdapterPlan { modules: adapted, saved: saved.into_iter().chain(biases).collect(), form: Some(lora.form) })
+    Ok(AdapterPlan {
+        modules: adapted,
+        saved: saved.into_iter().chain(biases).collect(),
+        form: Some(lora.form),
+        takes_from_base: lora.init.takes_from_base(),
+    })
 }
 
 /// The distinct last parts of the paths, sorted.

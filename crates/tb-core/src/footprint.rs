@@ -164,10 +164,11 @@ pub fn footprint(config: &DecoderConfig, run: &Workload) -> Footprint {
     let quantising = if run.quantization.is_some() { widest } else { 0 };
     let loading = last_tensor_bytes(config, run.file_bytes) + run.data_bytes + tokenizer - kept + quantising;
     let eval = beside(run.eval, run.train);
-    let weights = match run.trained {
-        Trained::Adapter { .. } => {
-            [Part { name: "base_weights", bytes: base_bytes }, Part { name: "adapter", bytes: trainable * F32 }]
-        }
+    let weights = match &run.trained {
+        Trained::Adapter { plan, .. } => [
+            Part { name: "base_weights", bytes: base_bytes },
+            Part { name: "adapter", bytes: (trainable + plan.taken()) * F32 },
+        ],
         Trained::All => [Part { name: "base_weights", bytes: base * F32 }, Part { name: "adapter", bytes: 0 }],
     };
     let optimizer = Part { name: "optimizer", bytes: optimizer_bytes(config, run) };
@@ -264,12 +265,10 @@ fn kept_per_token(config: &DecoderConfig, run: &Workload) -> u64 {
                 Dropout::On => inputs / 8 / layers,
                 Dropout::Off => 0,
             };
-            // Separate operations keep their results one by one; a weight-decomposed linear keeps its product and, with dropout,
-            // its masked input and a second product.
-            let separate = match (plan.form, dropout) {
-                (Some(LoraForm::WeightDecomposed), Dropout::Off) => F32 * outputs / layers,
-                (Some(LoraForm::WeightDecomposed), Dropout::On) => F32 * (inputs + 3 * outputs) / layers,
-                (Some(LoraForm::Plain | LoraForm::WithBias) | None, _) => 0,
+            // A weight-decomposed linear keeps what its lengths scale.
+            let scaled = match plan.form {
+                Some(LoraForm::WeightDecomposed) => F32 * outputs / layers,
+                Some(LoraForm::Plain | LoraForm::WithBias) | None => 0,
             };
             let block = if in_one_operation(plan) {
                 // The results of both halves in the model's numbers; q, k, v, the attention's result and its sums; gate and up.
@@ -277,7 +276,7 @@ fn kept_per_token(config: &DecoderConfig, run: &Workload) -> u64 {
             } else {
                 F32 * (6 * w.c + 3 * w.q + 3 * w.kv + w.heads + 3 * w.f + after + joined(config))
             };
-            block + separate + low + masks
+            block + scaled + low + masks
         }
         Trained::All => {
             let biases = u64::from(config.qkv_bias == Bias::Present) * (w.q + 2 * w.kv);

@@ -13,8 +13,8 @@ pub use tb_core::lora::{LoraConfig, LoraForm, LoraInit, ModuleNames, ScalingRule
 
 use crate::Result;
 use crate::decoder::param::Parameter;
-use crate::ops::constant::ConstantRef;
-use crate::ops::linear::{Axis, beside, column_norms, row_norms};
+use crate::ops::constant::{ConstantRef, Taken};
+use crate::ops::linear::{column_norms, row_norms};
 use candle_core::{DType, Tensor};
 use std::sync::{Arc, OnceLock};
 use tb_core::adapter::{Adapted, Role};
@@ -28,8 +28,8 @@ pub(crate) struct LoraLayer {
     pub(crate) bias: Option<Parameter>,
     /// DoRA's lengths.
     pub(crate) magnitude: Option<Magnitude>,
-    /// A and B at the start, where they were taken out of the base weight, which is left as it is: their product is subtracted.
-    pub(crate) taken: Option<(Tensor, Tensor)>,
+    /// A and B at the start, where they were taken out of the base weight.
+    pub(crate) taken: Option<Box<Taken>>,
     pub(crate) role: Role,
     pub(crate) scaling: f64,
     pub(crate) dropout: f64,
@@ -50,16 +50,16 @@ impl Magnitude {
 }
 
 impl LoraLayer {
-    /// A and B of the whole product, with what was taken from the base subtracted: [A; A0] and [B, -B0].
-    pub(crate) fn factors(&self) -> Result<(Tensor, Tensor)> {
-        let (a, b) = (self.a.tensor(), self.b.tensor());
+    /// A and B of the whole change of the base, with what was taken from it subtracted, outside any graph: [A; A0] and [B, -B0].
+    fn factors(&self) -> Result<(Tensor, Tensor)> {
+        let (a, b) = (self.a.tensor().detach(), self.b.tensor().detach());
         match &self.taken {
-            None => Ok((a.clone(), b.clone())),
-            Some((a0, b0)) => Ok((beside(a, a0, Axis::Rows)?, beside(b, &b0.neg()?, Axis::Columns)?)),
+            None => Ok((a, b)),
+            Some(taken) => Ok((Tensor::cat(&[&a, &taken.a], 0)?, Tensor::cat(&[&b, &taken.b.neg()?], 1)?)),
         }
     }
 
-    /// ||W + s B A|| for the weight W as it is in use, dequantised, outside any graph; computed once where nothing changes.
+    /// ||W + s B A|| for the weight W as it is stored, dequantised, outside any graph; computed once where nothing changes.
     pub(crate) fn norms<'w>(&self, magnitude: &Magnitude, weight: impl Into<ConstantRef<'w>>) -> Result<Tensor> {
         if let Some(norms) = magnitude.norms.get() {
             return Ok(norms.clone());
@@ -73,7 +73,6 @@ impl LoraLayer {
 
     fn norms_of(&self, weight: ConstantRef<'_>) -> Result<Tensor> {
         let (a, b) = self.factors()?;
-        let (a, b) = (a.detach(), b.detach());
         match self.role {
             Role::Linear | Role::Head => row_norms(weight, &a, &b, self.scaling),
             Role::Embedding => column_norms(&weight.dense()?, &a, &b, self.scaling),
@@ -84,7 +83,7 @@ impl LoraLayer {
     pub(crate) fn merged(&self, weight: &Tensor) -> Result<Tensor> {
         let weight = weight.detach().to_dtype(DType::F32)?;
         let (a, b) = self.factors()?;
-        let delta = (b.detach().matmul(&a.detach())? * self.scaling)?;
+        let delta = (b.matmul(&a)? * self.scaling)?;
         let sum = match self.role {
             Role::Linear | Role::Head => (&weight + delta)?,
             Role::Embedding => (&weight + delta.t()?)?,

@@ -219,7 +219,7 @@ fn peak_memory_is_as_estimated() {
         ..Hyperparameters::default()
     };
     let attention = recipe::TargetModules::Suffixes(vec!["q_proj".into(), "v_proj".into()]);
-    let cases: [(&str, &PathBuf, &PathBuf, Option<&PathBuf>, Hyperparameters); 16] = [
+    let cases: [(&str, &PathBuf, &PathBuf, Option<&PathBuf>, Hyperparameters); 20] = [
         ("vocabulary", &large, &short, None, common.clone()),
         ("many rows", &bundled.base, &many, None, Hyperparameters { per_device_train_batch_size: 2, ..common.clone() }),
         ("small", &bundled.base, &short, None, Hyperparameters { per_device_train_batch_size: 1, ..common.clone() }),
@@ -288,6 +288,40 @@ fn peak_memory_is_as_estimated() {
             &long,
             Some(&long),
             Hyperparameters { gradient_checkpointing: true, dtype: Dtype::Bf16, ..common.clone() },
+        ),
+        (
+            "PiSSA",
+            &wide,
+            &long,
+            None,
+            Hyperparameters { init_lora_weights: "pissa".into(), lora_r: 128, ..common.clone() },
+        ),
+        (
+            "PiSSA, dropout",
+            &wide,
+            &long,
+            None,
+            Hyperparameters { init_lora_weights: "pissa".into(), lora_dropout: 0.1, ..common.clone() },
+        ),
+        (
+            "OLoRA, 8 bits",
+            &deep,
+            &long,
+            Some(&short),
+            Hyperparameters {
+                init_lora_weights: "olora".into(),
+                load_in_8bit: true,
+                gradient_checkpointing: true,
+                lora_r: 64,
+                ..common.clone()
+            },
+        ),
+        (
+            "DoRA, 4 bits",
+            &wide,
+            &long,
+            None,
+            Hyperparameters { use_dora: true, load_in_4bit: true, lora_dropout: 0.1, ..common.clone() },
         ),
         (
             "large evaluation",

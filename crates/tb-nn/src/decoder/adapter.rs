@@ -8,7 +8,7 @@ use crate::lora::{
     Factor, LoraConfig, LoraInit, LoraLayer, Magnitude, PREFIX, TargetModules, extra, part_of, peft_name, read_adapter,
     write_adapter,
 };
-use crate::ops::constant::ConstantRef;
+use crate::ops::constant::{ConstantRef, StoredRef, Taken};
 use crate::weights::Weights;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor, Var};
@@ -230,7 +230,7 @@ impl Decoder {
     }
 
     /// What an adapter that PEFT saved as it was trained has taken from the base weight: its first values, which PEFT computes again too.
-    fn taken(&self, config: &LoraConfig, module: &Adapted) -> Result<Option<(Tensor, Tensor)>> {
+    fn taken(&self, config: &LoraConfig, module: &Adapted) -> Result<Option<Box<Taken>>> {
         let refused = |why: &str| {
             let problem = format!(
                 "{} changed the base when training began, {why}: save it in PEFT with \
@@ -246,7 +246,8 @@ impl Decoder {
             }
             (LoraInit::Pissa | LoraInit::Olora, Role::Linear | Role::Head) => {
                 let (a, b) = part_of(config.init, module, &self.base().weight_of(module)?.dense()?, 0)?;
-                Ok(Some((a.to_device(&self.device)?, b.to_device(&self.device)?)))
+                let (a, b) = (a.to_device(&self.device)?, b.to_device(&self.device)?);
+                Ok(Some(Box::new(Taken { a, b, scaling: module.scaling })))
             }
             (LoraInit::Pissa | LoraInit::Olora, Role::Embedding)
             | (LoraInit::KaimingUniform | LoraInit::Gaussian | LoraInit::Random | LoraInit::Loftq, _) => Ok(None),
@@ -441,11 +442,12 @@ impl Decoder {
 
     /// What a copy that trains starts from, f32: of a weight that was quantised as it was read, what the files hold.
     fn original(&self, base: &Base<'_>, saved: &Saved) -> Result<Tensor> {
-        match (base.weight(&saved.name)?, &self.unquantised) {
-            (ConstantRef::Quantised(_), Some(files)) => {
+        let weight = base.weight(&saved.name)?;
+        match (weight.stored, &self.unquantised) {
+            (StoredRef::Quantised(_), Some(files)) => {
                 Weights::open(files)?.tensor(&saved.name, saved.shape.as_slice(), DType::F32, &self.device)
             }
-            (weight, _) => weight.dense(),
+            (StoredRef::Quantised(_) | StoredRef::Dense(_), _) => weight.dense(),
         }
     }
 
@@ -461,15 +463,15 @@ impl Decoder {
     }
 }
 
-/// The weights of the base by checkpoint name; a tied output layer has one too.
 /// What quantising took from a module's weight, W - Q(W) in f32; none where it is not quantised.
 fn lost(files: &Weights, module: &Adapted, weight: ConstantRef<'_>) -> Result<Option<Tensor>> {
-    let ConstantRef::Quantised(held) = weight else { return Ok(None) };
+    let StoredRef::Quantised(held) = weight.stored else { return Ok(None) };
     let name = format!("{}.weight", module.path);
     let full = files.tensor(&name, (module.outputs, module.inputs), DType::F32, &Device::Cpu)?;
     Ok(Some((full - held.dequantise()?)?))
 }
 
+/// The weights of the base by checkpoint name; a tied output layer has one too.
 struct Base<'a> {
     weights: HashMap<String, ConstantRef<'a>>,
 }

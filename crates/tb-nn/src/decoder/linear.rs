@@ -6,7 +6,7 @@ use crate::Result;
 use crate::lora::LoraLayer;
 use crate::ops::constant::ConstantRef;
 use crate::ops::inputs::Inputs;
-use crate::ops::linear::{Dropout, dropped, frozen_linear, full_linear, gain, lora_linear};
+use crate::ops::linear::{Decomposed, Dropout, dora_linear, frozen_linear, full_linear, gain, lora_linear};
 use crate::ops::projection::{Adapter, Projection};
 use candle_core::{DType, Tensor, Var};
 use tb_core::decoder_config::Bias;
@@ -66,35 +66,31 @@ impl Linear {
     /// x (..., I) to (..., O).
     pub(crate) fn forward(&self, x: &Tensor, ctx: Context) -> Result<Tensor> {
         let Some(lora) = self.worn_lora(ctx) else { return self.base(x, ctx) };
-        match self.dropout(lora, ctx.pass) {
-            Some(dropout) if is_one_product(lora, Some(dropout)) => {
-                let weight = self.constant_weight(ctx);
-                let y = self.with_bias(ctx, |bias| one_product(x, weight, bias, lora, Some(dropout)))?;
-                with_lora_bias(y, lora)
+        let (weight, dropout) = (self.rest(ctx), self.dropout(lora, ctx.pass));
+        let y = match &lora.magnitude {
+            None => self.with_bias(ctx, |bias| one_product(x, weight, bias, lora, dropout))?,
+            Some(magnitude) => {
+                let norms = lora.norms(magnitude, self.constant_weight(ctx))?;
+                let (a, b, magnitude) = (lora.a.tensor(), lora.b.tensor(), magnitude.m.tensor());
+                let adapter = Decomposed { a, b, scaling: lora.scaling, magnitude, norms: &norms };
+                self.with_bias(ctx, |bias| dora_linear(x, weight, bias, adapter, dropout))?
             }
-            Some(dropout) => self.forward_dropped(x, Some(&dropped(x, dropout)?), ctx),
-            None => self.forward_dropped(x, None, ctx),
-        }
+        };
+        with_lora_bias(y, lora)
     }
 
     /// As [`Self::forward`], where the adapter sees `dropped` in place of x: x itself with dropout applied; none where there is no dropout.
     pub(crate) fn forward_dropped(&self, x: &Tensor, dropped: Option<&Tensor>, ctx: Context) -> Result<Tensor> {
         let Some(lora) = self.worn_lora(ctx) else { return self.base(x, ctx) };
-        let weight = self.constant_weight(ctx);
-        let y = match (&lora.magnitude, dropped) {
-            (None, None) => self.with_bias(ctx, |bias| one_product(x, weight, bias, lora, None))?,
-            (None, Some(dropped)) => (self.without_taken(x, ctx, lora)? + low_rank(dropped, lora)?)?,
-            (Some(magnitude), None) => {
-                let norms = lora.norms(magnitude, weight)?;
-                self.with_bias(ctx, |bias| {
-                    gain(&one_product(x, weight, None, lora, None)?, magnitude.m.tensor(), &norms, bias)
-                })?
-            }
-            (Some(magnitude), Some(dropped)) => {
+        let Some(dropped) = dropped else { return self.forward(x, Context { pass: Pass::Eval, ..ctx }) };
+        let weight = self.rest(ctx);
+        let base = self.with_bias(ctx, |bias| frozen_linear(x, weight, bias))?;
+        let y = match &lora.magnitude {
+            None => (base + low_rank(dropped, lora)?)?,
+            Some(magnitude) => {
                 // PEFT: the base of x as it is, and (m / n - 1) W x^ + m / n s B A x^ of the dropped x^.
-                let norms = lora.norms(magnitude, weight)?;
-                let base = self.without_taken(x, ctx, lora)?;
-                let of_dropped = minus_taken(frozen_linear(dropped, weight, None)?, dropped, lora)?;
+                let norms = lora.norms(magnitude, self.constant_weight(ctx))?;
+                let of_dropped = frozen_linear(dropped, weight, None)?;
                 let all = (&of_dropped + low_rank(dropped, lora)?)?;
                 ((base + gain(&all, magnitude.m.tensor(), &norms, None)?)? - of_dropped)?
             }
@@ -105,7 +101,7 @@ impl Linear {
     /// Whether this layer can be a part of a fused block: its base is frozen, and the adapter plain.
     pub(crate) fn fuses(&self, ctx: Context) -> bool {
         let frozen = |p: Option<&Parameter>| p.is_none_or(|p| p.var().is_none());
-        let plain = |lora: &LoraLayer| lora.magnitude.is_none() && lora.taken.is_none() && lora.bias.is_none();
+        let plain = |lora: &LoraLayer| lora.magnitude.is_none() && lora.bias.is_none();
         self.worn_lora(ctx).is_none_or(plain) && frozen(self.worn_weight(ctx)) && frozen(self.worn_bias(ctx))
     }
 
@@ -117,7 +113,7 @@ impl Linear {
             scaling: lora.scaling,
             dropout: self.dropout(lora, ctx.pass),
         });
-        Projection { weight: self.constant_weight(ctx), bias: self.worn_bias(ctx).map(Parameter::tensor), adapter }
+        Projection { weight: self.rest(ctx), bias: self.worn_bias(ctx).map(Parameter::tensor), adapter }
     }
 
     /// A mask of its own for every layer, step and row.
@@ -201,6 +197,11 @@ impl Linear {
         self.worn_weight(ctx).map_or_else(|| self.weight.constant(), |p| p.tensor().into())
     }
 
+    /// The same without what the adapter in use took out of it.
+    fn rest(&self, ctx: Context) -> ConstantRef<'_> {
+        self.constant_weight(ctx).without(self.worn_lora(ctx).and_then(|lora| lora.taken.as_deref()))
+    }
+
     fn worn_bias(&self, ctx: Context) -> Option<&Parameter> {
         match (&self.tuned_bias, ctx.adapter) {
             (Some(tuned), AdapterSwitch::On) => Some(tuned),
@@ -224,11 +225,6 @@ impl Linear {
         }
     }
 
-    /// The base's part without what the adapter has taken from it.
-    fn without_taken(&self, x: &Tensor, ctx: Context, lora: &LoraLayer) -> Result<Tensor> {
-        minus_taken(self.base(x, ctx)?, x, lora)
-    }
-
     /// `make` with the bias, as far as that is frozen; a bias that trains is added to the result.
     fn with_bias(&self, ctx: Context, make: impl FnOnce(Option<&Tensor>) -> Result<Tensor>) -> Result<Tensor> {
         match self.worn_bias(ctx) {
@@ -239,11 +235,7 @@ impl Linear {
     }
 }
 
-/// Whether W x + s B A drop(x) is one operation: not where lengths train, nor where dropout must spare what was taken from the base.
-fn is_one_product(lora: &LoraLayer, dropout: Option<Dropout>) -> bool {
-    lora.magnitude.is_none() && (lora.taken.is_none() || dropout.is_none())
-}
-
+/// W x + b + s B A drop(x).
 fn one_product(
     x: &Tensor,
     weight: ConstantRef<'_>,
@@ -251,8 +243,7 @@ fn one_product(
     lora: &LoraLayer,
     dropout: Option<Dropout>,
 ) -> Result<Tensor> {
-    let (a, b) = lora.factors()?;
-    lora_linear(x, weight, bias, &a, &b, lora.scaling, dropout)
+    lora_linear(x, weight, bias, lora.a.tensor(), lora.b.tensor(), lora.scaling, dropout)
 }
 
 /// y (..., O) and s times the adapter's own bias, where it has one.
@@ -267,13 +258,6 @@ fn with_lora_bias(y: Tensor, lora: &LoraLayer) -> Result<Tensor> {
 fn low_rank(x: &Tensor, lora: &LoraLayer) -> Result<Tensor> {
     let hidden = full_linear(x, lora.a.tensor(), None)?; // (..., r)
     Ok((full_linear(&hidden, lora.b.tensor(), None)? * lora.scaling)?)
-}
-
-/// y - s B0 A0 x, with the factors that were taken from the base.
-fn minus_taken(y: Tensor, x: &Tensor, lora: &LoraLayer) -> Result<Tensor> {
-    let Some((a0, b0)) = &lora.taken else { return Ok(y) };
-    let taken = frozen_linear(&frozen_linear(x, a0, None)?, b0, None)?;
-    Ok((y - (taken * lora.scaling)?)?)
 }
 
 /// y (..., O) + b (O), in y's dtype.

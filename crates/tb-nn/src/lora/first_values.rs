@@ -3,7 +3,7 @@
 use super::decomposition::{qr, singular, singular_iterated};
 use super::{Factor, LoraConfig, LoraForm, LoraInit, LoraLayer, Magnitude, peft_name};
 use crate::decoder::param::Parameter;
-use crate::ops::constant::ConstantRef;
+use crate::ops::constant::{ConstantRef, Taken};
 use crate::{Error, Result, random};
 use candle_core::{DType, Device, Tensor, Var};
 use tb_core::adapter::{Adapted, Role};
@@ -36,7 +36,9 @@ impl LoraLayer {
             },
         };
         let taken = match (config.init.takes_from_base(), module.role) {
-            (true, Role::Linear | Role::Head) => Some((a.to_device(device)?, b.to_device(device)?)),
+            (true, Role::Linear | Role::Head) => {
+                Some(Box::new(Taken { a: a.to_device(device)?, b: b.to_device(device)?, scaling: module.scaling }))
+            }
             (true, Role::Embedding) | (false, _) => None,
         };
         let trained =

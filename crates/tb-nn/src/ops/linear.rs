@@ -9,7 +9,7 @@ use candle_core::Tensor;
 
 use crate::error::{Error, Result};
 
-pub use dora::{Axis, beside, column_norms, gain, row_norms};
+pub use dora::{Decomposed, column_norms, dora_linear, gain, row_norms};
 pub use frozen::frozen_linear;
 pub use full::full_linear;
 pub use lora::{Dropout, dropped, lora_linear};

@@ -9,7 +9,7 @@ use half::bf16;
 use rayon::prelude::*;
 use std::ops::Deref;
 
-use super::constant::Constant;
+use super::constant::{Constant, Stored};
 use super::slices::cpu;
 use crate::quant::Quantised;
 
@@ -126,12 +126,28 @@ pub(crate) fn new_product(dims: (usize, usize, usize), a: Mat, b: Mat, scale: f3
     out
 }
 
-/// A weight matrix (O, I), row-major, in the dtype it is stored in.
+/// A weight matrix (O, I), row-major, less a product of low rank.
 #[derive(Clone, Copy)]
-pub(crate) enum Weight<'a> {
+pub(crate) struct Weight<'a> {
+    values: Values<'a>,
+    taken: Option<Factors<'a>>,
+}
+
+/// A matrix in the dtype it is stored in.
+#[derive(Clone, Copy)]
+enum Values<'a> {
     F32(&'a [f32]),
     Bf16(&'a [bf16]),
     Quantised(&'a Quantised),
+}
+
+/// s B A of rank r, with A (r, I) and B (O, r).
+#[derive(Clone, Copy)]
+struct Factors<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+    rank: usize,
+    scaling: f32,
 }
 
 /// Widened panels hold about this many values: they stay in the second-level cache.
@@ -143,18 +159,19 @@ impl<'a> Weight<'a> {
         let Some((start, end)) = layout.contiguous_offsets() else {
             bail!("a weight must be contiguous");
         };
-        Ok(match storage {
-            CpuStorage::F32(all) => Self::F32(&all[start..end]),
-            CpuStorage::BF16(all) => Self::Bf16(&all[start..end]),
+        let values = match storage {
+            CpuStorage::F32(all) => Values::F32(&all[start..end]),
+            CpuStorage::BF16(all) => Values::Bf16(&all[start..end]),
             _ => bail!("a weight must be f32 or bf16"),
-        })
+        };
+        Ok(Self { values, taken: None })
     }
 
-    /// Calls `f(first row, rows, values)` for panels of rows that cover the (O, I) matrix; f32 comes as one panel.
+    /// Calls `f(first row, rows, values)` for panels of rows that cover the (O, I) matrix as it is stored; f32 comes as one panel.
     pub(crate) fn for_panels(self, o: usize, i: usize, mut f: impl FnMut(usize, usize, &[f32])) {
-        match self {
-            Self::F32(all) => f(0, o, all),
-            Self::Bf16(all) => {
+        match self.values {
+            Values::F32(all) => f(0, o, all),
+            Values::Bf16(all) => {
                 let rows = (PANEL_VALUES / i.max(1)).clamp(1, o.max(1));
                 let mut wide = vec![0f32; rows * i];
                 for first in (0..o).step_by(rows) {
@@ -168,7 +185,7 @@ impl<'a> Weight<'a> {
                     f(first, n, &wide[..n * i]);
                 }
             }
-            Self::Quantised(matrix) => {
+            Values::Quantised(matrix) => {
                 let rows = (PANEL_VALUES / i.max(1)).clamp(1, o.max(1));
                 let mut wide = vec![0f32; rows * i];
                 for first in (0..o).step_by(rows) {
@@ -192,6 +209,11 @@ impl<'a> Weight<'a> {
                 product_into(dims, y.add(first), o, old, Mat::rows(x, i), Mat::transposed(w, i), 1.0, ALL);
             }
         });
+        if let Some(Factors { a, b, rank: r, scaling }) = self.taken {
+            let h = new_product((n, r, i), Mat::rows(x, i), Mat::transposed(a, i), -scaling, ALL);
+            // SAFETY: the panels covered every column, so all of y is initialised.
+            unsafe { product_into((n, o, r), y, o, Old::Add, Mat::rows(&h, r), Mat::transposed(b, r), 1.0, ALL) };
+        }
     }
 
     /// A fresh y(N, O) = x(N, I) W'.
@@ -220,6 +242,11 @@ impl<'a> Weight<'a> {
             // SAFETY: the caller's promise; panels after the first add to what the first one wrote.
             unsafe { product_into((n, i, rows), dx, i, old, a, Mat::rows(w, i), 1.0, ALL) };
         });
+        if let Some(Factors { a, b, rank: r, scaling }) = self.taken {
+            let dh = new_product((n, r, o), Mat::rows(dy, o), Mat::rows(b, r), -scaling, ALL);
+            // SAFETY: the first panel wrote all of dx.
+            unsafe { product_into((n, i, r), dx, i, Old::Add, Mat::rows(&dh, r), Mat::rows(a, i), 1.0, ALL) };
+        }
     }
 
     /// A fresh dx(N, I) = dy(N, O) W.
@@ -235,7 +262,12 @@ impl<'a> Weight<'a> {
 }
 
 /// What keeps a weight's values in place while they are read.
-pub(crate) enum Held<'a> {
+pub(crate) struct Held<'a> {
+    values: HeldValues<'a>,
+    taken: Option<(HeldValues<'a>, HeldValues<'a>, f64)>,
+}
+
+enum HeldValues<'a> {
     Dense(Box<dyn Deref<Target = Storage> + 'a>, &'a Layout),
     Quantised(&'a Quantised),
 }
@@ -247,26 +279,53 @@ pub(crate) trait Hold {
 
 impl Hold for Tensor {
     fn hold(&self) -> Held<'_> {
-        let (guard, layout) = self.storage_and_layout();
-        Held::Dense(Box::new(guard), layout)
+        Held { values: HeldValues::of(self), taken: None }
     }
 }
 
 impl Hold for Constant {
     fn hold(&self) -> Held<'_> {
+        let values = match &self.stored {
+            Stored::Dense(tensor) => HeldValues::of(tensor),
+            Stored::Quantised(matrix) => HeldValues::Quantised(matrix),
+        };
+        let taken = self.taken.as_ref().map(|t| (HeldValues::of(&t.a), HeldValues::of(&t.b), t.scaling));
+        Held { values, taken }
+    }
+}
+
+impl<'a> HeldValues<'a> {
+    fn of(tensor: &'a Tensor) -> Self {
+        let (guard, layout) = tensor.storage_and_layout();
+        Self::Dense(Box::new(guard), layout)
+    }
+
+    fn weight(&self) -> Result<Weight<'_>> {
         match self {
-            Self::Dense(tensor) => tensor.hold(),
-            Self::Quantised(matrix) => Held::Quantised(matrix),
+            Self::Dense(guard, layout) => Weight::of(cpu(guard)?, layout),
+            Self::Quantised(matrix) => Ok(Weight { values: Values::Quantised(matrix), taken: None }),
+        }
+    }
+
+    /// An f32 matrix, with its rows.
+    fn floats(&self) -> Result<(&[f32], usize)> {
+        match (self.weight()?.values, self) {
+            (Values::F32(all), Self::Dense(_, layout)) => Ok((all, layout.shape().dims2()?.0)),
+            (Values::F32(_) | Values::Bf16(_) | Values::Quantised(_), _) => {
+                bail!("what is taken from a weight must be f32")
+            }
         }
     }
 }
 
 impl Held<'_> {
     pub(crate) fn weight(&self) -> Result<Weight<'_>> {
-        match self {
-            Self::Dense(guard, layout) => Weight::of(cpu(guard)?, layout),
-            Self::Quantised(matrix) => Ok(Weight::Quantised(matrix)),
+        let mut weight = self.values.weight()?;
+        if let Some((a, b, scaling)) = &self.taken {
+            let ((a, rank), (b, _)) = (a.floats()?, b.floats()?);
+            weight.taken = Some(Factors { a, b, rank, scaling: *scaling as f32 });
         }
+        Ok(weight)
     }
 }
 

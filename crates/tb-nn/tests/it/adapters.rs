@@ -184,7 +184,7 @@ fn features_that_are_not_supported_are_refused_by_name() {
         ("use_bdlora", json!({"a": 1})),
         ("ensure_weight_tying", json!(true)),
         ("init_lora_weights", json!("pissa_niter_4")),
-        ("init_lora_weights", json!("loftq")),
+        ("loftq_config", json!({"loftq_bits": 2})),
         ("init_lora_weights", json!("eva")),
         ("bias", json!("some")),
         ("peft_type", json!("IA3")),

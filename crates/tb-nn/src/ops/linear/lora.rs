@@ -3,6 +3,7 @@
 //! Kept for the backward: x (by the graph), h = drop(x) A' (N, r), and one bit per element of x for the dropout mask.
 //! The low-rank part on slices is [`LowRank`], which the fused blocks use too.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result as CandleResult, Shape, Tensor};
@@ -256,6 +257,15 @@ impl LowRank {
                 scratch
             }
         }
+    }
+
+    /// Values of the shape of x with the mask that was drawn, as the adapter sees x.
+    pub(crate) fn seen<'a>(&self, x: &'a [f32], hidden: &Hidden) -> Cow<'a, [f32]> {
+        let Some(dropout) = &self.dropout else { return Cow::Borrowed(x) };
+        let mut seen = x.to_vec();
+        let (values, masks) = (seen.par_chunks_mut(BLOCK_ROWS * self.inputs), hidden.mask.par_chunks(self.inputs));
+        values.zip(masks).for_each(|(values, mask)| apply_mask(values, mask, dropout.scale()));
+        Cow::Owned(seen)
     }
 
     /// h = drop(x) A' (N, r), with the mask that was drawn.
