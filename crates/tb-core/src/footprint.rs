@@ -174,17 +174,17 @@ pub fn footprint(config: &DecoderConfig, run: &Workload) -> Footprint {
     let optimizer = Part { name: "optimizer", bytes: optimizer_bytes(config, run) };
     let gradients = |copies: u64| Part { name: "gradients", bytes: trainable * copies * F32 };
     let activations = |bytes: u64| Part { name: "activations", bytes };
-    let logits = |batch| Part { name: "logits", bytes: logits_bytes(config, batch) };
+    let logits = |batch| Part { name: "logits", bytes: logits_bytes(config, &run.trained, batch) };
     let certified = certified(run.train);
     let always = |more: &[Part]| [always.as_slice(), more].concat();
     let phases = [
         ("loading", always(&[weights[0], Part { name: "loading", bytes: loading }])),
         (
             "certificate",
-            // The gradients before, those of the trial with what its backward pass brings, and the weights as they were.
+            // The gradients, with what their backward pass brings.
             [
                 always(&weights),
-                vec![optimizer, gradients(4), activations(training_bytes(config, run, certified)), logits(certified)],
+                vec![optimizer, gradients(2), activations(training_bytes(config, run, certified)), logits(certified)],
             ]
             .concat(),
         ),
@@ -324,12 +324,24 @@ fn training_bytes(config: &DecoderConfig, run: &Workload, batch: BatchShape) -> 
     let (c, layers) = (config.hidden_size as u64, config.num_hidden_layers as u64);
     let tokens = batch.rows * batch.width;
     let kept = kept_per_token(config, run);
+    // A recomputed block's variables travel as one tensor, which is held until its backward pass (tb-nn's `recompute`).
+    let flat = match (&run.trained, run.activations) {
+        (Trained::All, Activations::Recomputed) => F32 * in_blocks(config),
+        (Trained::All | Trained::Adapter { .. }, _) => 0,
+    };
     let blocks = match run.activations {
         Activations::Kept => layers * kept,
         // The inputs of all blocks; of one block its inner results, its input as a variable, its result and the product's gradient.
         Activations::Recomputed => layers * c * run.weight_bytes + kept + 4 * c * F32,
     };
-    tokens * (blocks + backward_per_token(config) + c * run.weight_bytes) + supervised_bytes(config, batch)
+    tokens * (blocks + backward_per_token(config) + c * run.weight_bytes) + supervised_bytes(config, batch) + flat
+}
+
+/// Numbers of the weights of all blocks.
+fn in_blocks(config: &DecoderConfig) -> u64 {
+    let weights = config.weights();
+    let of_blocks = weights.iter().filter(|(name, _)| name.contains(".layers."));
+    of_blocks.map(|(_, shape)| shape.iter().map(|n| *n as u64).product::<u64>()).sum()
 }
 
 fn evaluation_bytes(config: &DecoderConfig, run: &Workload, eval: BatchShape) -> u64 {
@@ -360,10 +372,18 @@ fn supervised_bytes(config: &DecoderConfig, batch: BatchShape) -> u64 {
     2 * F32 * batch.supervised * config.hidden_size as u64
 }
 
-fn logits_bytes(config: &DecoderConfig, batch: BatchShape) -> u64 {
+/// One chunk of logits; where the output layer is adapted, with the parts that they are summed from and their gradients.
+fn logits_bytes(config: &DecoderConfig, trained: &Trained, batch: BatchShape) -> u64 {
     let v = (config.vocab_size as u64).max(1);
     let rows = (LOGITS_BYTES / F32 / v).clamp(16, 1024);
-    rows.min(batch.supervised) * v * F32
+    let copies = match trained {
+        Trained::Adapter { plan, dropout } if plan.modules.iter().any(|m| m.role == Role::Head) => match dropout {
+            Dropout::On => 7,
+            Dropout::Off => 3,
+        },
+        Trained::Adapter { .. } | Trained::All => 1,
+    };
+    copies * rows.min(batch.supervised) * v * F32
 }
 
 #[cfg(test)]
@@ -495,7 +515,5 @@ mod tests {
         // One held-out row that is longer than all rows to learn together.
         let eval = BatchShape { rows: 1, width: 50_000, supervised: 100 };
         assert_eq!(phase(&Workload { eval, ..workload() }), "evaluation");
-        let one = BatchShape { rows: 1, width: 2, supervised: 1 };
-        assert_eq!(phase(&Workload { train: one, trained: Trained::All, ..workload() }), "certificate");
     }
 }

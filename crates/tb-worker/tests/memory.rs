@@ -10,7 +10,7 @@ use serde_json::json;
 use tb_core::adapter::{Unmatched, plan};
 use tb_core::footprint::{Activations, BatchShape, Dropout, Footprint, Trained, Workload, footprint};
 use tb_core::packing::best_fit_decreasing;
-use tb_core::recipe::{self, Dtype, Hyperparameters, Method, Optim};
+use tb_core::recipe::{self, Dtype, FinetuningType, Hyperparameters, Method, Optim};
 use tb_core::run_folder::{
     DataSource, IncidentKind, MicroBatches, ModelSource, RunEvent, RunEventBody, RunSpec, SCHEMA, StepPoint, Task,
     TrainTask,
@@ -34,6 +34,21 @@ fn write_base(folder: &Path, tokenizer: &Path, hidden: usize, layers: usize) {
         "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0
     });
     let config = DecoderConfig::from_json(&config).unwrap();
+    save_base(folder, tokenizer, config);
+}
+
+/// A small base of another family: its blocks keep other things.
+fn write_family(folder: &Path, tokenizer: &Path, more: serde_json::Value) {
+    let mut config = json!({
+        "vocab_size": 3072, "hidden_size": 256, "intermediate_size": 640, "num_hidden_layers": 6, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": 64, "max_position_embeddings": 512, "bos_token_id": 1, "eos_token_id": 2,
+        "pad_token_id": 0
+    });
+    config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    save_base(folder, tokenizer, DecoderConfig::from_json(&config).unwrap());
+}
+
+fn save_base(folder: &Path, tokenizer: &Path, config: DecoderConfig) {
     Decoder::init(config, 5, 0.02, &Device::Cpu).unwrap().save_full(folder, DType::F16).unwrap();
     for name in ["tokenizer.json", "tokenizer_config.json"] {
         std::fs::copy(tokenizer.join(name), folder.join(name)).unwrap();
@@ -127,9 +142,12 @@ fn estimate(base: &Path, train: &Path, eval: Option<&Path>, h: &Hyperparameters)
         eval.map(|path| figures(path, base, h, h.per_device_eval_batch_size)).unwrap_or((0, 0, BatchShape::default()));
     let size = |path: &Path| std::fs::metadata(path).unwrap().len();
     let workload = Workload {
-        trained: Trained::Adapter {
-            plan: plan(&config, &h.lora_config(), Unmatched::Refused).unwrap(),
-            dropout: if h.lora_dropout > 0.0 { Dropout::On } else { Dropout::Off },
+        trained: match h.finetuning_type {
+            FinetuningType::Full => Trained::All,
+            FinetuningType::Lora => Trained::Adapter {
+                plan: plan(&config, &h.lora_config(), Unmatched::Refused).unwrap(),
+                dropout: if h.lora_dropout > 0.0 { Dropout::On } else { Dropout::Off },
+            },
         },
         weight_bytes: if h.dtype == Dtype::Bf16 { 2 } else { 4 },
         quantization: h.quantization(),
@@ -199,6 +217,14 @@ fn peak_memory_is_as_estimated() {
     let (wide, deep) = (place.join("wide"), place.join("deep"));
     write_base(&wide, &bundled.base, 512, 4);
     write_base(&deep, &bundled.base, 256, 12);
+    let (gemma, phi, olmo) = (place.join("gemma2"), place.join("phi3"), place.join("olmo2"));
+    write_family(
+        &gemma,
+        &bundled.base,
+        json!({"model_type": "gemma2", "query_pre_attn_scalar": 64, "sliding_window": 100}),
+    );
+    write_family(&phi, &bundled.base, json!({"model_type": "phi3", "tie_word_embeddings": true}));
+    write_family(&olmo, &bundled.base, json!({"model_type": "olmo2", "attention_bias": true}));
     let large = place.join("large");
     write_large_vocabulary(&large);
     let (sample_rows, many) = (place.join("sample.jsonl"), place.join("many.jsonl"));
@@ -219,7 +245,7 @@ fn peak_memory_is_as_estimated() {
         ..Hyperparameters::default()
     };
     let attention = recipe::TargetModules::Suffixes(vec!["q_proj".into(), "v_proj".into()]);
-    let cases: [(&str, &PathBuf, &PathBuf, Option<&PathBuf>, Hyperparameters); 20] = [
+    let cases: [(&str, &PathBuf, &PathBuf, Option<&PathBuf>, Hyperparameters); 29] = [
         ("vocabulary", &large, &short, None, common.clone()),
         ("many rows", &bundled.base, &many, None, Hyperparameters { per_device_train_batch_size: 2, ..common.clone() }),
         ("small", &bundled.base, &short, None, Hyperparameters { per_device_train_batch_size: 1, ..common.clone() }),
@@ -323,6 +349,65 @@ fn peak_memory_is_as_estimated() {
             None,
             Hyperparameters { use_dora: true, load_in_4bit: true, lora_dropout: 0.1, ..common.clone() },
         ),
+        ("full", &deep, &short, None, Hyperparameters { finetuning_type: FinetuningType::Full, ..common.clone() }),
+        (
+            "full, recomputed, 8-bit moments",
+            &wide,
+            &short,
+            Some(&short),
+            Hyperparameters {
+                finetuning_type: FinetuningType::Full,
+                gradient_checkpointing: true,
+                optim: Optim::Adamw8bit,
+                ..common.clone()
+            },
+        ),
+        (
+            "saved ends",
+            &deep,
+            &short,
+            Some(&short),
+            Hyperparameters { modules_to_save: vec!["lm_head".into(), "embed_tokens".into()], ..common.clone() },
+        ),
+        (
+            "adapted ends",
+            &deep,
+            &short,
+            None,
+            Hyperparameters {
+                target_modules: recipe::TargetModules::Suffixes(vec![
+                    "q_proj".into(),
+                    "embed_tokens".into(),
+                    "lm_head".into(),
+                ]),
+                lora_dropout: 0.1,
+                ..common.clone()
+            },
+        ),
+        (
+            "adapted head, no dropout",
+            &deep,
+            &short,
+            None,
+            Hyperparameters {
+                target_modules: recipe::TargetModules::Suffixes(vec!["q_proj".into(), "lm_head".into()]),
+                ..common.clone()
+            },
+        ),
+        (
+            "adapted head, long",
+            &wide,
+            &long,
+            None,
+            Hyperparameters {
+                target_modules: recipe::TargetModules::Suffixes(vec!["q_proj".into(), "lm_head".into()]),
+                lora_dropout: 0.1,
+                ..common.clone()
+            },
+        ),
+        ("Gemma 2", &gemma, &long, None, Hyperparameters { lora_dropout: 0.05, ..common.clone() }),
+        ("Phi-3", &phi, &long, None, common.clone()),
+        ("OLMo 2, DoRA", &olmo, &long, Some(&short), Hyperparameters { use_dora: true, ..common.clone() }),
         (
             "large evaluation",
             &wide,
