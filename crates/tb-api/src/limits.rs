@@ -9,7 +9,7 @@ use tb_core::{
     dataset::SplitName,
     decoder_config::DecoderConfig,
     recipe::{
-        FIELDS, Hyperparameters, Method,
+        BadHyperparameter, FIELDS, Hyperparameters, Method,
         fields::{Field, Kind},
     },
     run_folder::DeviceDescription,
@@ -238,7 +238,7 @@ fn bounded(seen: &Seen, field: &Field) -> Option<FieldLimit> {
     let refused: Vec<String> = choices
         .into_iter()
         .filter(|choice| {
-            let error = seen.h.clone().set(field.key, choice).err();
+            let error = refusal(&seen.h, field.key, choice);
             let is_refused = error.is_some();
             why = why.take().or(error);
             is_refused
@@ -246,6 +246,16 @@ fn bounded(seen: &Seen, field: &Field) -> Option<FieldLimit> {
         .collect();
     let message = format!("{}.", why?);
     Some(limit(field, Limit::Choices { choices: refused }, "together", "", message))
+}
+
+/// Why a start would refuse this choice beside the form's other values; not what is wrong with those alone.
+fn refusal(h: &Hyperparameters, key: &str, choice: &str) -> Option<BadHyperparameter> {
+    let mut h = h.clone();
+    let lacks = |error: &BadHyperparameter| match error {
+        BadHyperparameter::Needs { one, .. } => one.starts_with(key),
+        _ => false,
+    };
+    h.set(key, choice).err().or_else(|| h.validate().err().filter(lacks))
 }
 
 #[cfg(test)]
@@ -350,11 +360,11 @@ mod tests {
     fn every_named_field_that_exists_is_a_field_and_values_that_clash_are_refused_as_a_start_would() {
         for field in FIELDS {
             for limit in all(&seen()).iter().filter(|l| l.key == field.key) {
-                // Each refused choice is one that `set` refuses too, or one that the device cannot compute with.
+                // Each refused choice is one that a start refuses too, or one that the device cannot compute with.
                 if let Limit::Choices { choices } = &limit.limit {
                     for choice in choices {
                         assert!(
-                            limit.code == "device" || Hyperparameters::default().set(field.key, choice).is_err(),
+                            limit.code == "device" || refusal(&Hyperparameters::default(), field.key, choice).is_some(),
                             "{} {choice}",
                             field.key
                         );
