@@ -104,6 +104,27 @@ impl Quantised {
         });
     }
 
+    /// As [`Self::rows_into`], for [`Rounding::Bf16`].
+    pub(crate) fn narrow_rows_into(&self, first: usize, out: &mut [bf16]) {
+        let start = first * self.columns;
+        out.par_chunks_mut(PIECE).enumerate().for_each_init(
+            || vec![0f32; PIECE],
+            |wide, (piece, out)| {
+                let (at, wide) = (start + piece * PIECE, &mut wide[..out.len()]);
+                match &self.form {
+                    Form::Int8(form) => form.dequantise(at, self.columns, wide),
+                    Form::FourBit(form) => form.dequantise(at, wide),
+                }
+                out.iter_mut().zip(wide).for_each(|(out, v)| *out = bf16::from_f32(*v));
+            },
+        );
+    }
+
+    /// The numbers to which values are rounded as they are dequantised.
+    pub(crate) fn rounding(&self) -> Rounding {
+        self.rounding
+    }
+
     /// The whole dequantised matrix, (O, I) f32.
     pub fn dequantise(&self) -> Result<Tensor> {
         let mut values = vec![0f32; self.rows * self.columns];

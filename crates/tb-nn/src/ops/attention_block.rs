@@ -95,7 +95,7 @@ pub fn attention_block(x: &Tensor, block: &AttentionBlock) -> Result<Tensor> {
     let dims = Dims { rows, tokens, heads, kv_heads, size };
     let (wide, narrow) = (heads * size, kv_heads * size);
     let named = Named { names: ["q", "k", "v"], joined: "qkv", widths: [wide, narrow, narrow], inputs: c };
-    let (inputs, output, flat) = half(OP, tokens, &block.inputs, &named, ("o", &block.output, (c, wide)))?;
+    let (inputs, output, flat) = half(OP, (tokens, x.dtype()), &block.inputs, &named, ("o", &block.output, (c, wide)))?;
     let norm = |name: &'static str, norm: &Option<FrozenNorm>| {
         norm.as_ref().map(|n| NormLayer::new(OP, name, n, c)).transpose()
     };

@@ -7,6 +7,7 @@ mod logits;
 
 use std::sync::OnceLock;
 
+use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result as CandleResult, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -80,9 +81,10 @@ pub fn linear_cross_entropy(
 /// log softmax(cap(hidden[n] head'))[targets[n]] per position, without a gradient. Shapes as [`linear_cross_entropy`].
 pub fn token_logprobs(hidden: &Tensor, head: &Tensor, targets: &[u32], cap: Option<f32>) -> Result<Vec<f32>> {
     let (n, v, c) = dims("token_logprobs", hidden, head, targets)?;
-    let head = head.detach().contiguous()?;
+    let (head, activations) = (head.detach().contiguous()?, hidden.dtype());
     read!(hidden = hidden);
     read_weight!(weight = head);
+    let weight = weight.with(activations);
     let rows = chunk_rows(v);
     let mut logprobs = Vec::with_capacity(n);
     for (hidden, targets) in hidden.chunks(rows * c.max(1)).zip(targets.chunks(rows)) {
@@ -204,7 +206,7 @@ impl CustomOp1 for LinearCrossEntropy {
     fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> CandleResult<(CpuStorage, Shape)> {
         let head = self.frozen.as_ref().expect("the one-argument form holds its head");
         read_weight!(head = head);
-        let loss = self.run(&floats(s, l)?, head, false);
+        let loss = self.run(&floats(s, l)?, head.with(s.dtype()), false);
         Ok((CpuStorage::F32(vec![loss]), ().into()))
     }
 
@@ -219,7 +221,7 @@ impl CustomOp2 for LinearCrossEntropy {
     }
 
     fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> CandleResult<(CpuStorage, Shape)> {
-        let loss = self.run(&floats(s1, l1)?, Weight::of(s2, l2)?, true);
+        let loss = self.run(&floats(s1, l1)?, Weight::of(s2, l2)?.with(s1.dtype()), true);
         Ok((CpuStorage::F32(vec![loss]), ().into()))
     }
 

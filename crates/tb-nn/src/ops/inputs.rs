@@ -1,7 +1,7 @@
 //! The first linears of a half-block as a part of a fused block: N of their own (q, k and v; gate and up), or one whose result is cut
 //! into N. Works on slices.
 
-use candle_core::{Result as CandleResult, Tensor};
+use candle_core::{DType, Result as CandleResult, Tensor};
 use rayon::prelude::*;
 
 use crate::error::Result;
@@ -33,10 +33,10 @@ pub(crate) struct Named<const N: usize> {
     pub(crate) inputs: usize,
 }
 
-/// The layers of a half-block on rows of `tokens` tokens, inputs and output, and their adapters as one flat tensor.
+/// The layers of a half-block on rows of `tokens` tokens in these numbers, inputs and output, and their adapters as one flat tensor.
 pub(crate) fn half<const N: usize>(
     op: &'static str,
-    tokens: usize,
+    (tokens, activations): (usize, DType),
     inputs: &Inputs<N>,
     named: &Named<N>,
     output: (&'static str, &Projection, (usize, usize)),
@@ -52,7 +52,7 @@ pub(crate) fn half<const N: usize>(
         Inputs::Joined(one) => vec![(named.joined, one, (named.widths.iter().sum(), width))],
     };
     parts.push(output);
-    let (mut layers, flat) = layers(op, tokens, &parts)?;
+    let (mut layers, flat) = layers(op, tokens, activations, &parts)?;
     let output = layers.pop().expect("the output is the last of the parts");
     Ok((InputLayers { layers, widths: named.widths }, output, flat))
 }

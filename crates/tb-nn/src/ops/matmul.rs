@@ -1,17 +1,21 @@
 //! Matrix products on slices: the `gemm` crate with strides, and weights that are stored narrower than f32.
 //!
-//! The one place that knows how a weight's dtype meets f32 activations; a kernel for bf16 dot products replaces the
-//! widening in [`Weight::for_panels`] without a change elsewhere.
+//! The one place that knows how a weight's dtype meets f32 activations: f32 by f32, and a bf16 weight by bf16 dot products where the
+//! processor has them (`bf16_dot`), else widened.
 
-use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
+mod bf16_dot;
+
+use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
 use gemm::Parallelism;
 use half::bf16;
 use rayon::prelude::*;
 use std::ops::Deref;
 
+use bf16_dot::Side;
+
 use super::constant::{Constant, Stored};
 use super::slices::cpu;
-use crate::quant::Quantised;
+use crate::quant::{Quantised, Rounding};
 
 /// A strided f32 matrix over a slice: element (i, j) is at `i * row + j * col`.
 #[derive(Clone, Copy)]
@@ -131,6 +135,8 @@ pub(crate) fn new_product(dims: (usize, usize, usize), a: Mat, b: Mat, scale: f3
 pub(crate) struct Weight<'a> {
     values: Values<'a>,
     taken: Option<Factors<'a>>,
+    /// Whether what it is multiplied with is bf16 too, to which values of f32 are then rounded.
+    with_bf16: bool,
 }
 
 /// A matrix in the dtype it is stored in.
@@ -152,6 +158,8 @@ struct Factors<'a> {
 
 /// Widened panels hold about this many values: they stay in the second-level cache.
 const PANEL_VALUES: usize = 1 << 18;
+/// The same in bf16.
+const NARROW_VALUES: usize = 1 << 19;
 
 impl<'a> Weight<'a> {
     /// The weight in a contiguous tensor's storage.
@@ -164,7 +172,12 @@ impl<'a> Weight<'a> {
             CpuStorage::BF16(all) => Values::Bf16(&all[start..end]),
             _ => bail!("a weight must be f32 or bf16"),
         };
-        Ok(Self { values, taken: None })
+        Ok(Self { values, taken: None, with_bf16: false })
+    }
+
+    /// The weight for products with activations in these numbers; f32 otherwise.
+    pub(crate) fn with(self, activations: DType) -> Self {
+        Self { with_bf16: activations == DType::BF16, ..self }
     }
 
     /// Calls `f(first row, rows, values)` for panels of rows that cover the (O, I) matrix as it is stored; f32 comes as one panel.
@@ -197,18 +210,53 @@ impl<'a> Weight<'a> {
         }
     }
 
+    /// Whether products take both operands in bf16: the weight is, and the processor multiplies so.
+    fn is_bf16(self) -> bool {
+        let narrow = match self.values {
+            Values::F32(_) => false,
+            Values::Bf16(_) => true,
+            Values::Quantised(matrix) => matrix.rounding() == Rounding::Bf16,
+        };
+        narrow && self.with_bf16 && bf16_dot::available()
+    }
+
+    /// As [`Self::for_panels`], in bf16; a bf16 weight comes as one panel. `f(first row, values)`.
+    fn for_narrow_panels(self, o: usize, i: usize, mut f: impl FnMut(usize, &[bf16])) {
+        match self.values {
+            Values::F32(_) => unreachable!("an f32 weight is multiplied as it is"),
+            Values::Bf16(all) => f(0, &all[..o * i]),
+            Values::Quantised(matrix) => {
+                let rows = (NARROW_VALUES / i.max(1)).clamp(1, o.max(1));
+                let mut narrow = vec![bf16::ZERO; rows * i];
+                for first in (0..o).step_by(rows) {
+                    let n = rows.min(o - first);
+                    matrix.narrow_rows_into(first, &mut narrow[..n * i]);
+                    f(first, &narrow[..n * i]);
+                }
+            }
+        }
+    }
+
     /// y(N, O) [+]= x(N, I) W'.
     ///
     /// # Safety
     /// `y` must be valid for N x O writes, and initialised with [`Old::Add`].
     pub(crate) unsafe fn forward(self, (n, o, i): (usize, usize, usize), y: *mut f32, old: Old, x: &[f32]) {
-        self.for_panels(o, i, |first, rows, w| {
-            // SAFETY: the panel's columns lie inside y by the caller's promise.
-            unsafe {
-                let dims = (n, rows, i);
-                product_into(dims, y.add(first), o, old, Mat::rows(x, i), Mat::transposed(w, i), 1.0, ALL);
-            }
-        });
+        if self.is_bf16() {
+            let x = bf16_dot::rounded(x, i, 0, i);
+            self.for_narrow_panels(o, i, |first, w| {
+                // SAFETY: as below.
+                unsafe { bf16_dot::product(Side::Rows, &x, w, i, (y.add(first), o, old)) };
+            });
+        } else {
+            self.for_panels(o, i, |first, rows, w| {
+                // SAFETY: the panel's columns lie inside y by the caller's promise.
+                unsafe {
+                    let dims = (n, rows, i);
+                    product_into(dims, y.add(first), o, old, Mat::rows(x, i), Mat::transposed(w, i), 1.0, ALL);
+                }
+            });
+        }
         if let Some(Factors { a, b, rank: r, scaling }) = self.taken {
             let h = new_product((n, r, i), Mat::rows(x, i), Mat::transposed(a, i), -scaling, ALL);
             // SAFETY: the panels covered every column, so all of y is initialised.
@@ -236,12 +284,21 @@ impl<'a> Weight<'a> {
             // SAFETY: an empty product writes zeros or nothing; the caller's promise holds for it.
             unsafe { product_into((n, i, 0), dx, i, old, Mat::rows(&[], 0), Mat::rows(&[], i), 1.0, ONE) };
         }
-        self.for_panels(o, i, |first, rows, w| {
-            let old = if first == 0 { old } else { Old::Add };
-            let a = Mat { data: &dy[first.min(dy.len())..], row: o, col: 1 };
-            // SAFETY: the caller's promise; panels after the first add to what the first one wrote.
-            unsafe { product_into((n, i, rows), dx, i, old, a, Mat::rows(w, i), 1.0, ALL) };
-        });
+        if self.is_bf16() {
+            self.for_narrow_panels(o, i, |first, w| {
+                let old = if first == 0 { old } else { Old::Add };
+                let dy = bf16_dot::rounded(dy, o, first, w.len() / i.max(1));
+                // SAFETY: as below.
+                unsafe { bf16_dot::product(Side::Columns, &dy, w, i, (dx, i, old)) };
+            });
+        } else {
+            self.for_panels(o, i, |first, rows, w| {
+                let old = if first == 0 { old } else { Old::Add };
+                let a = Mat { data: &dy[first.min(dy.len())..], row: o, col: 1 };
+                // SAFETY: the caller's promise; panels after the first add to what the first one wrote.
+                unsafe { product_into((n, i, rows), dx, i, old, a, Mat::rows(w, i), 1.0, ALL) };
+            });
+        }
         if let Some(Factors { a, b, rank: r, scaling }) = self.taken {
             let dh = new_product((n, r, o), Mat::rows(dy, o), Mat::rows(b, r), -scaling, ALL);
             // SAFETY: the first panel wrote all of dx.
@@ -265,6 +322,7 @@ impl<'a> Weight<'a> {
 pub(crate) struct Held<'a> {
     values: HeldValues<'a>,
     taken: Option<(HeldValues<'a>, HeldValues<'a>, f64)>,
+    activations: DType,
 }
 
 enum HeldValues<'a> {
@@ -279,7 +337,7 @@ pub(crate) trait Hold {
 
 impl Hold for Tensor {
     fn hold(&self) -> Held<'_> {
-        Held { values: HeldValues::of(self), taken: None }
+        Held { values: HeldValues::of(self), taken: None, activations: DType::F32 }
     }
 }
 
@@ -290,7 +348,7 @@ impl Hold for Constant {
             Stored::Quantised(matrix) => HeldValues::Quantised(matrix),
         };
         let taken = self.taken.as_ref().map(|t| (HeldValues::of(&t.a), HeldValues::of(&t.b), t.scaling));
-        Held { values, taken }
+        Held { values, taken, activations: self.activations }
     }
 }
 
@@ -303,7 +361,7 @@ impl<'a> HeldValues<'a> {
     fn weight(&self) -> Result<Weight<'_>> {
         match self {
             Self::Dense(guard, layout) => Weight::of(cpu(guard)?, layout),
-            Self::Quantised(matrix) => Ok(Weight { values: Values::Quantised(matrix), taken: None }),
+            Self::Quantised(matrix) => Ok(Weight { values: Values::Quantised(matrix), taken: None, with_bf16: false }),
         }
     }
 
@@ -320,7 +378,7 @@ impl<'a> HeldValues<'a> {
 
 impl Held<'_> {
     pub(crate) fn weight(&self) -> Result<Weight<'_>> {
-        let mut weight = self.values.weight()?;
+        let mut weight = self.values.weight()?.with(self.activations);
         if let Some((a, b, scaling)) = &self.taken {
             let ((a, rank), (b, _)) = (a.floats()?, b.floats()?);
             weight.taken = Some(Factors { a, b, rank, scaling: *scaling as f32 });

@@ -61,7 +61,8 @@ pub fn mlp_block(x: &Tensor, block: &MlpBlock) -> Result<Tensor> {
     };
     let f = block.width;
     let named = Named { names: ["gate", "up"], joined: "gate_up", widths: [f, f], inputs: c };
-    let (inputs, down, flat) = half(OP, row_width(x), &block.inputs, &named, ("down", &block.down, (c, f)))?;
+    let (inputs, down, flat) =
+        half(OP, (row_width(x), x.dtype()), &block.inputs, &named, ("down", &block.down, (c, f)))?;
     let norm = |name: &'static str, norm: &Option<FrozenNorm>| {
         norm.as_ref().map(|n| NormLayer::new(OP, name, n, c)).transpose()
     };

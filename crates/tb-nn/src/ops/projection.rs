@@ -44,10 +44,11 @@ pub(crate) struct Layer {
     adapter: Option<(LowRank, usize)>,
 }
 
-/// The layers of a block on rows of `width` tokens, and its adapters as one flat tensor, `None` where there is none.
+/// The layers of a block on rows of `width` tokens in these numbers, and its adapters as one flat tensor, `None` where there is none.
 pub(crate) fn layers(
     op: &'static str,
     width: usize,
+    activations: DType,
     projections: &[(&'static str, &Projection, (usize, usize))],
 ) -> Result<(Vec<Layer>, Option<Tensor>)> {
     let mut parts = Vec::new();
@@ -79,7 +80,7 @@ pub(crate) fn layers(
                 Some((LowRank { rank, inputs, outputs, scaling: a.scaling as f32, dropout }, at))
             }
         };
-        let (weight, bias) = (p.weight.held()?, p.bias.map(Tensor::detach));
+        let (weight, bias) = (p.weight.held(activations)?, p.bias.map(Tensor::detach));
         made.push(Layer { weight, bias, outputs, inputs, adapter });
     }
     let flat = match parts.first() {

@@ -26,7 +26,7 @@ pub fn row_norms<'w>(weight: impl Into<ConstantRef<'w>>, a: &Tensor, b: &Tensor,
     if r == 0 || a.dims() != [r, i] || b.dims() != [o, r] {
         return Err(Error::shape("row_norms", "A", format!("(r, {i}) with B ({o}, r)"), a.dims()));
     }
-    let weight = weight.held()?;
+    let weight = weight.held(DType::F32)?;
     read_weight!(weight = weight);
     read!(a = a);
     read!(b = b);
@@ -206,7 +206,7 @@ pub fn dora_linear<'w>(
     }
     let dropout = dropout.map(|d| d.checked(row_width(x))).transpose()?.flatten();
     let op = DoraLinear {
-        weight: weight.held()?,
+        weight: weight.held(x.dtype())?,
         bias: bias.map(Tensor::detach),
         norms: adapter.norms.detach(),
         dims,
