@@ -1,6 +1,7 @@
 //! Benchmarks: ours alone, or in turn with a peer's script, so that both see the same machine at the same minute.
 
 mod memory;
+mod train;
 mod window;
 
 use std::{
@@ -14,49 +15,51 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::{cargo, run, step};
+/// A decoder's sizes: SmolLM2-135M's, Qwen2.5-0.5B's, and a small one's.
+struct Shape {
+    name: &'static str,
+    hidden: u32,
+    layers: u32,
+    heads: u32,
+    kv: u32,
+    inter: u32,
+    vocab: u32,
+}
 
-/// Rounds in which ours and the peer's are timed in turn.
-const ROUNDS: usize = 5;
+const SHAPES: [Shape; 3] = [
+    Shape { name: "30M", hidden: 384, layers: 12, heads: 6, kv: 2, inter: 1024, vocab: 32_000 },
+    Shape { name: "135M", hidden: 576, layers: 30, heads: 9, kv: 3, inter: 1536, vocab: 49_152 },
+    Shape { name: "0.5B", hidden: 896, layers: 24, heads: 14, kv: 2, inter: 4864, vocab: 151_936 },
+];
 
-/// `bench lora [--peer PYTHON SCRIPT]`, `bench memory [PYTHON [SHAPE]]` or `bench window`.
-pub fn bench(args: &[String]) -> Result<()> {
-    match args.first().map(String::as_str) {
-        Some("lora") => lora(&args[1..]),
-        Some("memory") => memory::memory(&args[1..]),
-        Some("window") => window::window(),
-        _ => bail!("usage: cargo xtask bench lora [--peer PYTHON SCRIPT] | memory [PYTHON [SHAPE]] | window"),
+impl Shape {
+    /// The arguments of the benchmark programs, ours and the peer's.
+    fn flags(&self, dtype: &str, steps: u32) -> Vec<String> {
+        let sizes = [
+            ("--hidden", self.hidden),
+            ("--layers", self.layers),
+            ("--heads", self.heads),
+            ("--kv", self.kv),
+            ("--inter", self.inter),
+            ("--vocab", self.vocab),
+            ("--steps", steps),
+        ];
+        let sizes = sizes.iter().flat_map(|(name, value)| [(*name).to_owned(), value.to_string()]);
+        sizes.chain(["--dtype".to_owned(), dtype.to_owned()]).collect()
     }
 }
 
-fn lora(args: &[String]) -> Result<()> {
-    step(&cargo(), &["build", "--locked", "--release", "-p", "tb-nn", "--example", "bench_lora"])?;
-    let ours = run::target().join("release/examples/bench_lora").to_string_lossy().into_owned();
-    let peer = match args {
-        [flag, python, script] if flag == "--peer" => Some((python.clone(), script.clone())),
-        [] => None,
-        _ => bail!("usage: cargo xtask bench lora [--peer PYTHON SCRIPT]"),
-    };
-    let (mut our_runs, mut peer_runs) = (Vec::new(), Vec::new());
-    // The first call makes the random model and times nothing.
-    json(&ours, &[])?;
-    let rounds = if peer.is_some() { ROUNDS } else { 1 };
-    for round in 0..rounds {
-        our_runs.push(json(&ours, &[])?);
-        if let Some((python, script)) = &peer {
-            peer_runs.push(json(python, &[script])?);
-        }
-        eprintln!("round {} of {rounds}", round + 1);
+/// Rounds in which ours and the peer's are timed in turn.
+const ROUNDS: usize = 3;
+
+/// `bench memory [PYTHON [SHAPE]]`, `bench train [PYTHON [SHAPE]]` or `bench window`.
+pub fn bench(args: &[String]) -> Result<()> {
+    match args.first().map(String::as_str) {
+        Some("memory") => memory::memory(&args[1..]),
+        Some("train") => train::train(&args[1..]),
+        Some("window") => window::window(),
+        _ => bail!("usage: cargo xtask bench memory [PYTHON [SHAPE]] | train [PYTHON [SHAPE]] | window"),
     }
-    println!("ours  {}", our_runs[our_runs.len() / 2]);
-    if peer.is_some() {
-        println!("peer  {}", peer_runs[peer_runs.len() / 2]);
-        let ratio = median(&peer_runs, "step_s")? / median(&our_runs, "step_s")?;
-        println!("speed: {ratio:.2} x the peer's (ratio of the median step times of {rounds} rounds in turn)");
-        let memory = median(&our_runs, "peak_rss_bytes")? / median(&peer_runs, "peak_rss_bytes")?;
-        println!("peak memory: {memory:.2} x the peer's");
-    }
-    Ok(())
 }
 
 /// Runs a program that prints one JSON object last, and adds its peak memory as the system counts it, for ours and the

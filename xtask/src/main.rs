@@ -27,7 +27,7 @@ usage: cargo xtask <task>
   check           what must be green before a commit: format, lints, floors, generated files, tests
   gen [--check]   write (or compare) the generated TypeScript and CSS of ui/
   floors          compare the crates' dependencies with the design's floors
-  bench lora      time one LoRA step [--peer PYTHON SCRIPT] in turn with PEFT's
+  bench train     time a LoRA step [PYTHON [SHAPE]] in turn with PEFT's: speed and peak memory
   bench memory    peak memory of a LoRA step on three shapes [PYTHON [SHAPE]], against PEFT's
   soak kills N    kill training workers N times at random; nothing may be lost or differ
   bench window    time the opening of the release window

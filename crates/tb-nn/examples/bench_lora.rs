@@ -3,12 +3,14 @@
 //!
 //! `--model DIR` names a folder that is made on the first run (random weights) and loaded, frozen, by the later ones, so
 //! that making the weights is not part of the measured process. `--load-in nf4|fp4|int8` holds the base in fewer bits.
+//! `--lengths 38,256,...` makes a step of rows of those lengths, `--batch` at a time, packed into rows of `--seq` tokens.
 
 use std::path::PathBuf;
 use std::time::Instant;
 
 use candle_core::{DType, Device};
 use serde_json::json;
+use tb_core::packing::best_fit_decreasing;
 use tb_core::quantization::{
     Quantization::{self, EightBit, FourBit},
     Scales,
@@ -30,6 +32,7 @@ struct Args {
     vocab: usize,
     batch: usize,
     seq: usize,
+    lengths: Vec<usize>,
     prompt_frac: f64,
     dtype: DType,
     quantization: Option<Quantization>,
@@ -50,6 +53,7 @@ fn args() -> Result<Args, AnyError> {
         vocab: 49152,
         batch: 4,
         seq: 256,
+        lengths: Vec::new(),
         prompt_frac: 0.5,
         dtype: DType::F32,
         quantization: None,
@@ -69,6 +73,7 @@ fn args() -> Result<Args, AnyError> {
             "--vocab" => a.vocab = value.parse()?,
             "--batch" => a.batch = value.parse()?,
             "--seq" => a.seq = value.parse()?,
+            "--lengths" => a.lengths = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
             "--prompt-frac" => a.prompt_frac = value.parse()?,
             "--dtype" if value == "float32" => a.dtype = DType::F32,
             "--dtype" if value == "bfloat16" => a.dtype = DType::BF16,
@@ -130,28 +135,45 @@ fn main() -> Result<(), AnyError> {
     let parameters = decoder.trainable();
     let mut adamw = AdamW::new(parameters.clone(), AdamWConfig { weight_decay: 0.01, ..AdamWConfig::default() });
     let mut random = Stream::new(0, 0, Purpose::Shuffle, 0);
-    let rows: Vec<Row> = (0..a.batch)
-        .map(|_| {
-            let ids: Vec<u32> = (0..a.seq).map(|_| random.below(vocab) as u32).collect();
-            let mut labels: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
-            labels[..(a.seq as f64 * a.prompt_frac) as usize].fill(-100);
-            Row { ids, labels }
-        })
-        .collect();
-    let batch = Batch::from_rows(&rows, 0)?;
-    let supervised = batch.supervised_tokens() as f64;
+    let mut row = |length: usize| {
+        let ids: Vec<u32> = (0..length).map(|_| random.below(vocab) as u32).collect();
+        let mut labels: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
+        labels[..(length as f64 * a.prompt_frac) as usize].fill(-100);
+        Row { ids, labels }
+    };
+    let batches = if a.lengths.is_empty() {
+        let rows: Vec<Row> = (0..a.batch).map(|_| row(a.seq)).collect();
+        vec![Batch::from_rows(&rows, 0)?]
+    } else {
+        let rows: Vec<Row> = a.lengths.iter().map(|length| row(*length)).collect();
+        let lengths: Vec<u32> = rows.iter().map(|row| row.ids.len() as u32).collect();
+        let packs: Vec<Vec<Row>> = best_fit_decreasing(&lengths, a.seq as u32)
+            .iter()
+            .map(|pack| pack.iter().map(|at| rows[*at as usize].clone()).collect())
+            .collect();
+        packs.chunks(a.batch).map(|packs| Batch::packed(packs, 0)).collect::<Result<_, _>>()?
+    };
+    let tokens: usize = batches.iter().map(Batch::real_tokens).sum();
+    let supervised = batches.iter().map(Batch::supervised_tokens).sum::<usize>() as f64;
     let (mut times, mut cpu, mut loss) = (Vec::new(), Vec::new(), 0.0);
     let (mut forward, mut backward) = (Vec::new(), Vec::new());
     for step in 0..a.steps {
         let (start, cpu_start) = (Instant::now(), cpu_seconds());
-        let mean = (decoder.loss(&batch, Pass::Train { seed: 0, step: step as u64, first_row: 0 })? / supervised)?;
-        forward.push(start.elapsed().as_secs_f64());
-        let store = mean.backward()?;
-        backward.push(start.elapsed().as_secs_f64());
         let mut gradients = Gradients::new();
-        gradients.add(&parameters, &store)?;
+        let (mut in_forward, mut in_backward) = (0.0, 0.0);
+        loss = 0.0;
+        for batch in &batches {
+            let begun = Instant::now();
+            let mean = (decoder.loss(batch, Pass::Train { seed: 0, step: step as u64, first_row: 0 })? / supervised)?;
+            in_forward += begun.elapsed().as_secs_f64();
+            let store = mean.backward()?;
+            in_backward += begun.elapsed().as_secs_f64();
+            gradients.add(&parameters, &store)?;
+            loss += f64::from(mean.to_scalar::<f32>()?);
+        }
+        forward.push(in_forward);
+        backward.push(in_backward);
         adamw.step(&gradients, 2e-4)?;
-        loss = f64::from(mean.to_scalar::<f32>()?);
         times.push(start.elapsed().as_secs_f64());
         cpu.push(cpu_seconds() - cpu_start);
     }
@@ -165,7 +187,7 @@ fn main() -> Result<(), AnyError> {
         "{}",
         json!({
             "params": params, "dtype": format!("{:?}", a.dtype), "load_in": format!("{:?}", a.quantization), "batch": a.batch, "seq": a.seq, "step_s": step_s,
-            "tok_s": (a.batch * a.seq) as f64 / step_s, "forward_s": median(&mut forward), "forward_backward_s": median(&mut backward),
+            "tok_s": tokens as f64 / step_s, "forward_s": median(&mut forward), "forward_backward_s": median(&mut backward),
             "cpu_s": median(&mut cpu), "peak_rss_bytes": status_bytes("VmHWM:"), "loss": loss,
         })
     );

@@ -2,28 +2,11 @@
 
 use anyhow::{Result, bail};
 
-use super::json;
+use super::{SHAPES, json};
 use crate::{engine, root, run};
 
 /// What ours may need of the peer's memory.
 const BAR: f64 = 0.7;
-
-/// A decoder's sizes: SmolLM2-135M's, Qwen2.5-0.5B's, and a small one's.
-struct Shape {
-    name: &'static str,
-    hidden: u32,
-    layers: u32,
-    heads: u32,
-    kv: u32,
-    inter: u32,
-    vocab: u32,
-}
-
-const SHAPES: [Shape; 3] = [
-    Shape { name: "30M", hidden: 384, layers: 12, heads: 6, kv: 2, inter: 1024, vocab: 32_000 },
-    Shape { name: "135M", hidden: 576, layers: 30, heads: 9, kv: 3, inter: 1536, vocab: 49_152 },
-    Shape { name: "0.5B", hidden: 896, layers: 24, heads: 14, kv: 2, inter: 4864, vocab: 151_936 },
-];
 
 /// `bench memory [PYTHON [SHAPE]]`: without a Python ours alone; a Python with torch, transformers and peft is the peer.
 pub fn memory(args: &[String]) -> Result<()> {
@@ -41,19 +24,7 @@ pub fn memory(args: &[String]) -> Result<()> {
     for shape in SHAPES.iter().filter(|s| only.is_none_or(|only| s.name == only)) {
         for dtype in ["float32", "bfloat16"] {
             let model = std::env::temp_dir().join(format!("bench-memory-{}-{dtype}", shape.name));
-            let sizes = |flags: &mut Vec<String>| {
-                let all = [
-                    ("--hidden", shape.hidden),
-                    ("--layers", shape.layers),
-                    ("--heads", shape.heads),
-                    ("--kv", shape.kv),
-                    ("--inter", shape.inter),
-                    ("--vocab", shape.vocab),
-                    ("--steps", 2),
-                ];
-                flags.extend(all.iter().flat_map(|(name, value)| [(*name).to_owned(), value.to_string()]));
-                flags.extend(["--dtype".to_owned(), dtype.to_owned()]);
-            };
+            let sizes = |flags: &mut Vec<String>| flags.extend(shape.flags(dtype, 2));
             for recomputed in [false, true] {
                 let mut flags = vec!["--model".to_owned(), model.to_string_lossy().into_owned()];
                 sizes(&mut flags);
