@@ -4,6 +4,7 @@
 //! processor has them (`bf16_dot`), else widened.
 
 mod bf16_dot;
+mod few_rows;
 
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
 use gemm::Parallelism;
@@ -242,7 +243,17 @@ impl<'a> Weight<'a> {
     /// # Safety
     /// `y` must be valid for N x O writes, and initialised with [`Old::Add`].
     pub(crate) unsafe fn forward(self, (n, o, i): (usize, usize, usize), y: *mut f32, old: Old, x: &[f32]) {
-        if self.is_bf16() {
+        if n <= few_rows::MOST_ROWS && i > 0 && few_rows::available() {
+            // SAFETY: the panel's columns lie inside y by the caller's promise.
+            unsafe {
+                match self.values {
+                    Values::Bf16(w) => few_rows::product(x, &w[..o * i], i, (y, o, old)),
+                    Values::F32(_) | Values::Quantised(_) => {
+                        self.for_panels(o, i, |first, _, w| few_rows::product(x, w, i, (y.add(first), o, old)));
+                    }
+                }
+            }
+        } else if self.is_bf16() {
             let x = bf16_dot::rounded(x, i, 0, i);
             self.for_narrow_panels(o, i, |first, w| {
                 // SAFETY: as below.
