@@ -77,7 +77,7 @@ pub struct FieldLimit {
     pub key: String,
     /// What cannot be chosen.
     pub limit: Limit,
-    /// Why, for the UI's words: `device`, `context`, `from_random`, `from_adapter`, `full`, `held_out`, `needs`, `cpu_only`, `together`.
+    /// Why, for the UI's words: `device`, `context`, `from_random`, `from_adapter`, `full`, `held_out`, `needs`, `cpu_only`, `together`, `lacks`.
     pub code: String,
     /// What the reason is about: a device, a length, the other field.
     pub about: String,
@@ -244,8 +244,13 @@ fn bounded(seen: &Seen, field: &Field) -> Option<FieldLimit> {
             is_refused
         })
         .collect();
-    let message = format!("{}.", why?);
-    Some(limit(field, Limit::Choices { choices: refused }, "together", "", message))
+    let why = why?;
+    let (code, about) = match &why {
+        BadHyperparameter::Needs { other, .. } => ("lacks", *other),
+        BadHyperparameter::Both { one, other } => ("together", if one.starts_with(field.key) { *other } else { *one }),
+        _ => ("together", ""),
+    };
+    Some(limit(field, Limit::Choices { choices: refused }, code, about, format!("{why}.")))
 }
 
 /// Why a start would refuse this choice beside the form's other values; not what is wrong with those alone.
@@ -346,10 +351,11 @@ mod tests {
         let mut form = seen();
         let limit = of(&form, "init_lora_weights").unwrap();
         assert_eq!(limit.limit, Limit::Choices { choices: vec!["loftq".into()] });
-        assert!(limit.message.contains("load_in_4bit"), "{}", limit.message);
+        assert_eq!((limit.code.as_str(), limit.about.as_str()), ("lacks", "load_in_4bit or load_in_8bit"));
         form.h.set("load_in_4bit", "true").unwrap();
         let limit = of(&form, "init_lora_weights").unwrap();
         assert_eq!(limit.limit, Limit::Choices { choices: vec!["pissa".into()] });
+        assert_eq!((limit.code.as_str(), limit.about.as_str()), ("together", "load_in_4bit"));
         // The other way round: with pissa the base is not held in fewer bits.
         let mut form = seen();
         form.h.set("init_lora_weights", "pissa").unwrap();

@@ -17,6 +17,8 @@ test("a refused choice is refused however its value is written, and a field that
 test("reasons are told in the interface's words, and unknown ones in the server's", () => {
   expect(reasonOf(limit("max_length", { type: "most", most: 2048 }, "context", "2048"))).toBe("The base was made for up to 2,048 tokens.");
   expect(reasonOf(limit("dtype", { type: "choices", choices: ["bfloat16"] }, "device", "An old processor"))).toContain("An old processor");
+  const loftq = limit("init_lora_weights", { type: "choices", choices: ["loftq"] }, "lacks", "load_in_4bit or load_in_8bit");
+  expect(reasonOf(loftq)).toBe("loftq needs load_in_4bit or load_in_8bit.");
   expect(reasonOf(limit("x", { type: "off" }, "of_a_later_version", "", "Because."))).toBe("Because.");
 });
 

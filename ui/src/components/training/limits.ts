@@ -35,6 +35,9 @@ export function reasonOf(limit: FieldLimit): string {
       return t("training.limit_context", { about });
     case "needs":
       return t("training.limit_needs", { about });
+    case "together":
+    case "lacks":
+      return about === "" ? limit.message : t(`training.limit_${limit.code}`, { about, choices });
     case "cpu_only":
       return t("training.limit_cpu_only", { about });
     default: {

@@ -14,7 +14,7 @@ key: string,
  */
 limit: Limit, 
 /**
- * Why, for the UI's words: `device`, `context`, `from_random`, `from_adapter`, `full`, `held_out`, `needs`, `cpu_only`, `together`.
+ * Why, for the UI's words: `device`, `context`, `from_random`, `from_adapter`, `full`, `held_out`, `needs`, `cpu_only`, `together`, `lacks`.
  */
 code: string, 
 /**

@@ -396,6 +396,8 @@ export const training = {
   limit_full: "Every weight is trained: there is no adapter, and no frozen base.",
   limit_held_out: "The data has no held-out rows: nothing is evaluated.",
   limit_needs: "Has an effect only with {about}.",
+  limit_together: "{choices} does not go together with {about}.",
+  limit_lacks: "{choices} needs {about}.",
   limit_cpu_only: "The run computes on {about}.",
   title_out_of_memory: "Memory ran out: smaller micro-batches",
   title_not_finite: "A step was skipped: not finite",

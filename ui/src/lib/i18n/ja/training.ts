@@ -396,6 +396,8 @@ export const training: Translation<typeof en> = {
   limit_full: "全重みを学習するため、アダプターも固定されたベースもありません。",
   limit_held_out: "検証用の行がないため、評価は行われません。",
   limit_needs: "{about} を有効にしたときだけ使われます。",
+  limit_together: "{choices} は {about} と同時には選べません。",
+  limit_lacks: "{choices} には {about} が必要です。",
   limit_cpu_only: "計算は {about} で行います。",
   title_out_of_memory: "メモリ不足: マイクロバッチを縮小",
   title_not_finite: "非有限値のためステップを見送り",
