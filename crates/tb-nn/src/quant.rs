@@ -92,11 +92,7 @@ impl Quantised {
     pub(crate) fn rows_into(&self, first: usize, out: &mut [f32]) {
         let start = first * self.columns;
         out.par_chunks_mut(PIECE).enumerate().for_each(|(piece, out)| {
-            let at = start + piece * PIECE;
-            match &self.form {
-                Form::Int8(form) => form.dequantise(at, self.columns, out),
-                Form::FourBit(form) => form.dequantise(at, out),
-            }
+            self.piece_into(start + piece * PIECE, out);
             match self.rounding {
                 Rounding::F32 => {}
                 Rounding::Bf16 => out.iter_mut().for_each(|v| *v = bf16::from_f32(*v).to_f32()),
@@ -110,14 +106,19 @@ impl Quantised {
         out.par_chunks_mut(PIECE).enumerate().for_each_init(
             || vec![0f32; PIECE],
             |wide, (piece, out)| {
-                let (at, wide) = (start + piece * PIECE, &mut wide[..out.len()]);
-                match &self.form {
-                    Form::Int8(form) => form.dequantise(at, self.columns, wide),
-                    Form::FourBit(form) => form.dequantise(at, wide),
-                }
+                let wide = &mut wide[..out.len()];
+                self.piece_into(start + piece * PIECE, wide);
                 out.iter_mut().zip(wide).for_each(|(out, v)| *out = bf16::from_f32(*v));
             },
         );
+    }
+
+    /// The values from `at` on of the flattened matrix, not rounded.
+    fn piece_into(&self, at: usize, out: &mut [f32]) {
+        match &self.form {
+            Form::Int8(form) => form.dequantise(at, self.columns, out),
+            Form::FourBit(form) => form.dequantise(at, out),
+        }
     }
 
     /// The numbers to which values are rounded as they are dequantised.

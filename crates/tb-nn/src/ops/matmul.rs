@@ -131,6 +131,43 @@ pub(crate) fn new_product(dims: (usize, usize, usize), a: Mat, b: Mat, scale: f3
     out
 }
 
+/// Whether this processor has vectors of 16 lanes with masks (AVX-512 F, BW, VL).
+fn has_vectors() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
+/// The mask of the first `n` of 16 lanes.
+#[cfg(target_arch = "x86_64")]
+fn lane_mask(n: usize) -> u16 {
+    if n >= 16 { u16::MAX } else { (1 << n) - 1 }
+}
+
+/// The destination of a product whose tasks write to columns of their own.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+struct Place(*mut f32);
+// SAFETY: no two tasks write to the same columns.
+#[cfg(target_arch = "x86_64")]
+unsafe impl Send for Place {}
+// SAFETY: as above.
+#[cfg(target_arch = "x86_64")]
+unsafe impl Sync for Place {}
+
+#[cfg(target_arch = "x86_64")]
+impl Place {
+    /// # Safety
+    /// Inside the destination.
+    unsafe fn at(self, offset: usize) -> *mut f32 {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.add(offset) }
+    }
+}
+
 /// A weight matrix (O, I), row-major, less a product of low rank.
 #[derive(Clone, Copy)]
 pub(crate) struct Weight<'a> {
@@ -243,7 +280,7 @@ impl<'a> Weight<'a> {
     /// # Safety
     /// `y` must be valid for N x O writes, and initialised with [`Old::Add`].
     pub(crate) unsafe fn forward(self, (n, o, i): (usize, usize, usize), y: *mut f32, old: Old, x: &[f32]) {
-        if n <= few_rows::MOST_ROWS && i > 0 && few_rows::available() {
+        if n <= few_rows::MOST_ROWS && i > 0 && has_vectors() {
             // SAFETY: the panel's columns lie inside y by the caller's promise.
             unsafe {
                 match self.values {

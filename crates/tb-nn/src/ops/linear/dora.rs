@@ -132,10 +132,7 @@ impl CustomOp2 for Gain {
         read!(ms = m);
         read!(n = self.norms);
         read!(dys = dy);
-        let mut dm = sums_of_products(&zs, &dys, ms.len());
-        for (d, n) in dm.iter_mut().zip(n.iter()) {
-            *d /= n;
-        }
+        let dm = length_gradient(&zs, &dys, &n);
         let dz = if z.track_op() {
             let mut dz = dys.to_vec();
             by_gain(&mut dz, &ms, &n, |gain, d| *d *= gain);
@@ -288,10 +285,7 @@ impl CustomOp2 for DoraLinear {
         read!(dys = dy);
         let (a, b, m) = self.split(&all);
         let Kept { z, hidden } = self.kept.get().expect("the forward ran before the backward");
-        let mut dm = sums_of_products(z, &dys, m.len());
-        for (d, n) in dm.iter_mut().zip(n.iter()) {
-            *d /= n;
-        }
+        let dm = length_gradient(z, &dys, &n);
         let mut dz = dys.to_vec();
         by_gain(&mut dz, m, &n, |gain, d| *d *= gain);
         let mut dx = None;
@@ -318,9 +312,9 @@ impl CustomOp2 for DoraLinear {
     }
 }
 
-/// The sum over rows of z dy (..., O), in parts that are added in order: the same bits on any number of threads.
-fn sums_of_products(z: &[f32], dy: &[f32], width: usize) -> Vec<f32> {
-    let width = width.max(1);
+/// dm (O): the sum over rows of z dy / n, in parts that are added in order: the same bits on any number of threads.
+fn length_gradient(z: &[f32], dy: &[f32], n: &[f32]) -> Vec<f32> {
+    let width = n.len().max(1);
     let part = |(z, dy): (&[f32], &[f32])| {
         let mut sums = vec![0f32; width];
         for (z, dy) in z.chunks_exact(width).zip(dy.chunks_exact(width)) {
@@ -336,6 +330,9 @@ fn sums_of_products(z: &[f32], dy: &[f32], width: usize) -> Vec<f32> {
         for (d, p) in sums.iter_mut().zip(part) {
             *d += p;
         }
+    }
+    for (d, n) in sums.iter_mut().zip(n) {
+        *d /= n;
     }
     sums
 }

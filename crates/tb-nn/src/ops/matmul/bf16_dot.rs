@@ -47,6 +47,7 @@ mod instructions {
 
     use rayon::prelude::*;
 
+    use super::super::{Place, has_vectors, lane_mask};
     use super::{Old, Rounded, Side, bf16};
 
     /// Rows of a tile: with [`VECTORS`] it fills the registers.
@@ -59,9 +60,7 @@ mod instructions {
 
     /// Whether this processor has the instruction.
     pub(in super::super) fn available() -> bool {
-        is_x86_feature_detected!("avx512bf16")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vl")
+        is_x86_feature_detected!("avx512bf16") && has_vectors()
     }
 
     /// Columns `first..first + columns` of the matrix with rows of `width` values, rounded; denormal numbers become 0.
@@ -142,23 +141,6 @@ mod instructions {
         );
     }
 
-    /// The destination: tasks write to columns of their own.
-    #[derive(Clone, Copy)]
-    struct Place(*mut f32);
-    // SAFETY: no two tasks write to the same lanes.
-    unsafe impl Send for Place {}
-    // SAFETY: as above.
-    unsafe impl Sync for Place {}
-
-    impl Place {
-        /// # Safety
-        /// Inside the destination.
-        unsafe fn at(self, offset: usize) -> *mut f32 {
-            // SAFETY: the caller's promise.
-            unsafe { self.0.add(offset) }
-        }
-    }
-
     #[derive(Clone, Copy)]
     struct Tile {
         pairs: usize,
@@ -224,11 +206,6 @@ mod instructions {
     fn bh(v: __m512i) -> __m512bh {
         // SAFETY: the same 512 bits.
         unsafe { std::mem::transmute(v) }
-    }
-
-    /// The first `n` of 16 lanes.
-    fn lane_mask(n: usize) -> u16 {
-        if n >= 16 { u16::MAX } else { (1 << n) - 1 }
     }
 
     /// Rows `first..first + count` of the weight as lanes, `depth` values of each from `from`.

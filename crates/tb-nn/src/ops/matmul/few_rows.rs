@@ -13,10 +13,6 @@ pub(super) const MOST_ROWS: usize = 16;
 mod instructions {
     use super::Old;
 
-    pub(in super::super) fn available() -> bool {
-        false
-    }
-
     pub(in super::super) unsafe fn product<W>(_: &[f32], _: &[W], _: usize, _: (*mut f32, usize, Old)) {
         unreachable!("only where it is available")
     }
@@ -28,6 +24,7 @@ mod instructions {
 
     use rayon::prelude::*;
 
+    use super::super::{Place, lane_mask};
     use super::{Old, bf16};
 
     /// Partial sums of a product: a vector.
@@ -67,17 +64,10 @@ mod instructions {
         }
     }
 
-    /// Whether this processor has the vectors.
-    pub(in super::super) fn available() -> bool {
-        is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vl")
-    }
-
     /// y (N, O) [+]= x (N, I) W' for the rows (O, I) of `weight`; y has rows of `stride`.
     ///
     /// # Safety
-    /// [`available`]; y is valid for N x O writes, and initialised where it is added to.
+    /// [`super::super::has_vectors`]; y is valid for N x O writes, and initialised where it is added to.
     pub(in super::super) unsafe fn product<W: Stored>(
         x: &[f32],
         weight: &[W],
@@ -96,22 +86,6 @@ mod instructions {
                 }
             }
         });
-    }
-
-    #[derive(Clone, Copy)]
-    struct Place(*mut f32);
-    // SAFETY: tasks write to columns of their own.
-    unsafe impl Send for Place {}
-    // SAFETY: as above.
-    unsafe impl Sync for Place {}
-
-    impl Place {
-        /// # Safety
-        /// Inside the destination.
-        unsafe fn at(self, offset: usize) -> *mut f32 {
-            // SAFETY: the caller's promise.
-            unsafe { self.0.add(offset) }
-        }
     }
 
     /// Up to [`ROWS`] rows of x and up to [`PAIR`] of W.
@@ -152,7 +126,7 @@ mod instructions {
     ) {
         let mut sums = [[_mm512_setzero_ps(); O]; X];
         for at in (0..i).step_by(LANES) {
-            let mask = if i - at >= LANES { u16::MAX } else { (1 << (i - at)) - 1 };
+            let mask = lane_mask(i - at);
             let mut wide = [_mm512_setzero_ps(); O];
             for (row, wide) in wide.iter_mut().enumerate() {
                 // SAFETY: the mask ends with the row.
@@ -179,7 +153,7 @@ mod instructions {
     }
 }
 
-pub(super) use instructions::{available, product};
+pub(super) use instructions::product;
 
 #[cfg(test)]
 mod tests {
@@ -187,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_row_has_the_same_result_whatever_is_beside_it() {
-        if !available() {
+        if !super::super::has_vectors() {
             return;
         }
         let number = |seed: usize| (seed * 7919 % 331) as f32 / 331.0 - 0.5;
