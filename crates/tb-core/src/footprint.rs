@@ -17,8 +17,6 @@ const TOKENIZER_BYTES_PER_TOKEN: u64 = 700;
 const ROW_BYTES: u64 = 32;
 /// Scratch of one thread: two tiles of attention scores and the packing of a matrix product.
 const THREAD_BYTES: u64 = 1 << 20;
-/// Rows of the gradient certificate, at most (tb-worker's `certificate`).
-const CERTIFIED_ROWS: u64 = 4;
 /// Logits that exist at once, at most (tb-nn's `cross_entropy`).
 const LOGITS_BYTES: u64 = 48 << 20;
 /// A panel of a quantised weight while it is dequantised for its product (tb-nn's `matmul`).
@@ -110,7 +108,8 @@ pub struct Part {
 /// The memory of a run at its peak.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Footprint {
-    /// The phase in which the peak falls: `loading`, `certificate`, `training` or `evaluation`.
+    /// The phase in which the peak falls: `loading`, `training` or `evaluation`. The gradient certificate before the first step
+    /// takes the passes of a part of a micro-batch: less than training.
     pub phase: &'static str,
     /// What is held then; no part is empty.
     pub parts: Vec<Part>,
@@ -175,19 +174,9 @@ pub fn footprint(config: &DecoderConfig, run: &Workload) -> Footprint {
     let gradients = |copies: u64| Part { name: "gradients", bytes: trainable * copies * F32 };
     let activations = |bytes: u64| Part { name: "activations", bytes };
     let logits = |batch| Part { name: "logits", bytes: logits_bytes(config, &run.trained, batch) };
-    let certified = certified(run.train);
     let always = |more: &[Part]| [always.as_slice(), more].concat();
     let phases = [
         ("loading", always(&[weights[0], Part { name: "loading", bytes: loading }])),
-        (
-            "certificate",
-            // The gradients, with what their backward pass brings.
-            [
-                always(&weights),
-                vec![optimizer, gradients(2), activations(training_bytes(config, run, certified)), logits(certified)],
-            ]
-            .concat(),
-        ),
         (
             "training",
             // The sum over micro-batches, and what one backward pass brings.
@@ -207,7 +196,7 @@ pub fn footprint(config: &DecoderConfig, run: &Workload) -> Footprint {
         phase,
         parts: parts.into_iter().filter(|p| p.bytes > 0).collect::<Vec<_>>(),
     });
-    phases.into_iter().max_by_key(Footprint::total_bytes).expect("there are four phases")
+    phases.into_iter().max_by_key(Footprint::total_bytes).expect("there are three phases")
 }
 
 /// The two moments of every tensor that trains.
@@ -312,12 +301,6 @@ fn backward_per_token(config: &DecoderConfig) -> u64 {
     let feed_forward = 3 * w.f + 4 * w.c;
     let attention = 2 * w.q + 2 * w.kv + 4 * w.c;
     F32 * (feed_forward.max(attention) + joined(config))
-}
-
-/// The batch of the gradient certificate: the longest rows of the largest micro-batch.
-fn certified(train: BatchShape) -> BatchShape {
-    let rows = train.rows.min(CERTIFIED_ROWS);
-    BatchShape { rows, supervised: train.supervised.min(rows * train.width), ..train }
 }
 
 fn training_bytes(config: &DecoderConfig, run: &Workload, batch: BatchShape) -> u64 {
