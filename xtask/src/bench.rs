@@ -49,6 +49,18 @@ impl Shape {
     }
 }
 
+/// The arguments `[PYTHON [SHAPE]]` of a benchmark: the peer's Python, and the shapes to take.
+fn peer_and_shapes(args: &[String]) -> Result<(Option<&String>, impl Iterator<Item = &'static Shape>)> {
+    let (python, only) = match args {
+        [] => (None, None),
+        [python] => (Some(python), None),
+        [python, shape] => (Some(python), Some(shape.clone())),
+        _ => bail!("usage: cargo xtask bench memory | train [PYTHON [30M | 135M | 0.5B]]"),
+    };
+    let shapes: &'static [Shape] = &SHAPES;
+    Ok((python, shapes.iter().filter(move |shape| only.as_deref().is_none_or(|only| shape.name == only))))
+}
+
 /// Rounds in which ours and the peer's are timed in turn.
 const ROUNDS: usize = 3;
 

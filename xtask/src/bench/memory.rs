@@ -1,8 +1,8 @@
 //! Peak memory of a LoRA step, ours against PEFT's, on the same shapes with random weights: one table with the ratios.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
-use super::{SHAPES, json};
+use super::{json, peer_and_shapes};
 use crate::{engine, root, run};
 
 /// What ours may need of the peer's memory.
@@ -10,18 +10,13 @@ const BAR: f64 = 0.7;
 
 /// `bench memory [PYTHON [SHAPE]]`: without a Python ours alone; a Python with torch, transformers and peft is the peer.
 pub fn memory(args: &[String]) -> Result<()> {
-    let (python, only) = match args {
-        [] => (None, None),
-        [python] => (Some(python), None),
-        [python, shape] => (Some(python), Some(shape.as_str())),
-        _ => bail!("usage: cargo xtask bench memory [PYTHON [30M | 135M | 0.5B]]"),
-    };
+    let (python, shapes) = peer_and_shapes(args)?;
     engine("build", &["--example", "bench_lora"], &[])?;
     let ours = run::target().join("debug/examples/bench_lora").to_string_lossy().into_owned();
     let script = root().join("tests/peers/bench_lora.py").to_string_lossy().into_owned();
     println!("shape  dtype     recomputed  ours MiB  PEFT MiB  ratio");
     let mut worst = 0.0_f64;
-    for shape in SHAPES.iter().filter(|s| only.is_none_or(|only| s.name == only)) {
+    for shape in shapes {
         for dtype in ["float32", "bfloat16"] {
             let model = std::env::temp_dir().join(format!("bench-memory-{}-{dtype}", shape.name));
             let sizes = |flags: &mut Vec<String>| flags.extend(shape.flags(dtype, 2));

@@ -1,10 +1,10 @@
 //! Speed and peak memory of a LoRA step, ours and PEFT's in turn on the same shapes with random weights: one row per case, with the ratio of
 //! the medians.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde_json::Value;
 
-use super::{ROUNDS, SHAPES, Shape, json, median};
+use super::{ROUNDS, Shape, json, median, peer_and_shapes};
 use crate::{cargo, root, run, step};
 
 /// Lengths of the rows of one step of the mixed cases: a few long ones among many short, in no order.
@@ -34,18 +34,13 @@ const CASES: [Case; 8] = [
 
 /// `bench train [PYTHON [SHAPE]]`: without a Python ours alone; a Python with torch, transformers and peft is the peer.
 pub fn train(args: &[String]) -> Result<()> {
-    let (python, only) = match args {
-        [] => (None, None),
-        [python] => (Some(python), None),
-        [python, shape] => (Some(python), Some(shape.as_str())),
-        _ => bail!("usage: cargo xtask bench train [PYTHON [30M | 135M | 0.5B]]"),
-    };
+    let (python, shapes) = peer_and_shapes(args)?;
     step(&cargo(), &["build", "--locked", "--release", "-p", "tb-nn", "--example", "bench_lora"])?;
     let ours = run::target().join("release/examples/bench_lora").to_string_lossy().into_owned();
     let script = root().join("tests/peers/bench_lora.py").to_string_lossy().into_owned();
     println!("| shape | case | ours tokens/s | PEFT tokens/s | speed | ours MiB | PEFT MiB | memory |");
     println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
-    for shape in SHAPES.iter().filter(|s| only.is_none_or(|only| s.name == only)) {
+    for shape in shapes {
         for case in &CASES {
             let (of_ours, of_peer) = measure(shape, case, &ours, python.map(|python| (python.as_str(), &*script)))?;
             let figures = |runs: &[Value]| -> Result<(f64, f64)> {
