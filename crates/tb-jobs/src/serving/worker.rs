@@ -184,6 +184,14 @@ async fn attend(
     for open in desk.open.into_values() {
         open.inbox.put(ReplyBody::Failed(error.clone()));
     }
+    // Orders that came while the worker went: from here on none is taken any more.
+    orders.close();
+    while let Some(order) = orders.recv().await {
+        match order {
+            Order::Ask { inbox, .. } => inbox.put(ReplyBody::Failed(error.clone())),
+            Order::Forget(_) | Order::Leave => {}
+        }
+    }
 }
 
 /// Waits for the process to be gone, and sees to it.

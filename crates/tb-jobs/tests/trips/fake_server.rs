@@ -2,13 +2,16 @@
 //! harness, which are no replies.
 //!
 //! A base named `refused` cannot be loaded, one named `dies` ends the process while it loads. Prompts: `echo TEXT`, `hold` (until it is cancelled), `deaf`
-//! (for ever), `die` (some text, then SIGKILL), `garbage` (a line that is no reply, then `ok`), `pid`.
+//! (for ever), `die` (some text, then SIGKILL), `mute` (says no more, but goes on), `garbage` (a line that is no reply, then `ok`), `pid`.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // It is a program: its output is what is tested.
 
 use std::{
     collections::HashSet,
     io::{BufRead, Write},
+    os::fd::FromRawFd,
 };
+
+use super::support::LIMIT;
 
 use tb_core::{
     ApiError, ErrorCode,
@@ -74,6 +77,11 @@ fn serve() {
                     ("die", _) => {
                         say(Some(id), ReplyBody::Text { text: "so far".into() });
                         die();
+                    }
+                    ("mute", _) => {
+                        // SAFETY: nothing of this process uses its output from here on.
+                        drop(unsafe { std::fs::File::from_raw_fd(1) });
+                        std::thread::sleep(LIMIT);
                     }
                     ("garbage", _) => {
                         println!("{{\"id\": 1, half a line");

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
+    time::Duration,
 };
 
 use tb_core::{
@@ -144,6 +145,20 @@ async fn a_worker_that_dies_says_so_to_its_callers_and_the_next_prompt_starts_an
     kill(pid);
     gone(pid).await;
     until("a new worker answers", async || desk.text("base", "echo again").await.ok()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_prompt_that_comes_while_a_worker_goes_is_told_so() {
+    let desk = Desk::new(Limits::default());
+    let pid = desk.pid("base").await;
+    let mut last = desk.ask("base", "mute").await.unwrap();
+    assert!(matches!(next(&mut last).await, Some(Ok(Piece::Started { .. }))));
+    // Its output is closed, and the host waits for its end: whoever comes now is told when that has come.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(alive(pid));
+    assert_eq!(desk.text("base", "echo late").await.unwrap_err().code, ErrorCode::WorkerLost);
+    assert_eq!(next(&mut last).await.unwrap().unwrap_err().code, ErrorCode::WorkerLost);
+    assert_ne!(desk.pid("base").await, pid);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
