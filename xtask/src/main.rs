@@ -7,6 +7,7 @@ mod bundle;
 mod check;
 mod floors;
 mod generate;
+mod gpu;
 mod run;
 mod setup;
 mod soak;
@@ -30,6 +31,7 @@ usage: cargo xtask <task>
   bench train     time a LoRA step [PYTHON [SHAPE]] in turn with PEFT's: speed and peak memory
   bench memory    peak memory of a LoRA step on three shapes [PYTHON [SHAPE]], against PEFT's
   soak kills N    kill training workers N times at random; nothing may be lost or differ
+  gpu-check       build the CUDA worker and, where there is a GPU, check every kernel and time a step [PYTHON]
   bench window    time the opening of the release window
   base [DIR]      make the sample's data, tokenizer and base model again from the seed";
 
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         "floors" => floors::floors(),
         "bench" => bench::bench(rest),
         "soak" => soak::soak(rest),
+        "gpu-check" => setup::build_tools().and_then(|()| gpu::check(rest)),
         "base" => run::make_base(rest),
         _ => {
             eprintln!("{USAGE}");

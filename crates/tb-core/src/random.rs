@@ -39,6 +39,17 @@ pub struct Stream {
     used: u8,
 }
 
+/// The parts of a [`Stream`]'s key and counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Words {
+    /// The key: the seed.
+    pub key: u64,
+    /// The upper half of the counter: purpose, step and lane hashed.
+    pub lane: u64,
+    /// The second word of the counter.
+    pub purpose: u32,
+}
+
 const M0: u32 = 0xD251_1F53;
 const M1: u32 = 0xCD9E_8D57;
 const W0: u32 = 0x9E37_79B9;
@@ -90,6 +101,16 @@ impl Stream {
         let lane = u64::from(self.counter[3]) << 32 | u64::from(self.counter[2]);
         let mix = splitmix(lane ^ splitmix(!index));
         Self { counter: [0, self.counter[1], mix as u32, (mix >> 32) as u32], block: [0; 4], used: 4, ..*self }
+    }
+
+    /// What the stream's numbers depend on, for a device that computes them itself.
+    #[must_use]
+    pub fn words(&self) -> Words {
+        Words {
+            key: u64::from(self.key[1]) << 32 | u64::from(self.key[0]),
+            lane: u64::from(self.counter[3]) << 32 | u64::from(self.counter[2]),
+            purpose: self.counter[1],
+        }
     }
 
     /// The four words at block `index`, without moving the stream: for filling tensors in parallel.

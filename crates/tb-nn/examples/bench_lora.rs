@@ -3,6 +3,8 @@
 //!
 //! `--model DIR` names a folder that is made on the first run (random weights) and loaded, frozen, by the later ones, so
 //! that making the weights is not part of the measured process. `--load-in nf4|fp4|int8` holds the base in fewer bits.
+//! `--device cuda` computes on the first GPU (feature `cuda`), and gives the share of its peak that is used (`--peak-tflops`).
+//! `--profile true` says where the time of the last step went, by operation.
 //! `--lengths 38,256,...` makes a step of rows of those lengths, `--batch` at a time, packed into rows of `--seq` tokens.
 
 use std::path::PathBuf;
@@ -21,6 +23,7 @@ use tb_nn::decoder::{Batch, Checkpointing, Decoder, DecoderConfig, Pass, Row};
 use tb_nn::lora::{LoraConfig, TargetModules};
 use tb_nn::optim::Gradients;
 use tb_nn::optim::adamw::{AdamW, AdamWConfig};
+use tb_nn::profile;
 
 struct Args {
     model: PathBuf,
@@ -38,6 +41,9 @@ struct Args {
     quantization: Option<Quantization>,
     steps: usize,
     recompute: bool,
+    profile: bool,
+    device: Device,
+    peak_tflops: f64,
 }
 
 type AnyError = Box<dyn std::error::Error>;
@@ -59,6 +65,9 @@ fn args() -> Result<Args, AnyError> {
         quantization: None,
         steps: 6,
         recompute: false,
+        profile: false,
+        device: Device::Cpu,
+        peak_tflops: 989.0,
     };
     let mut given = std::env::args().skip(1);
     while let Some(name) = given.next() {
@@ -82,6 +91,11 @@ fn args() -> Result<Args, AnyError> {
                 a.quantization = Some(if value == "int8" { EightBit } else { kind? });
             }
             "--steps" => a.steps = value.parse()?,
+            "--device" if value == "cpu" => {}
+            #[cfg(feature = "cuda")]
+            "--device" if value == "cuda" => a.device = tb_nn::cuda::open(0)?,
+            "--peak-tflops" => a.peak_tflops = value.parse()?,
+            "--profile" => a.profile = value.parse()?,
             "--recompute" => a.recompute = value.parse()?,
             _ => return Err(format!("unknown argument {name} {value}").into()),
         }
@@ -104,7 +118,29 @@ fn cpu_seconds() -> f64 {
     (field(11) + field(12)) / 100.0
 }
 
-#[allow(clippy::print_stdout)]
+/// Floating-point operations of a LoRA step per token, without what is recomputed: two forward and two backward per frozen weight, attention's
+/// causal half forward and two and a half times that backward, the output layer where there is something to learn.
+fn flops_per_token(config: &DecoderConfig, a: &Args) -> f64 {
+    let (c, f) = (config.hidden_size as f64, config.intermediate_size as f64);
+    let (q, kv) = config.query_key_widths();
+    let block = c * (2.0 * q as f64 + 2.0 * kv as f64) + 3.0 * c * f;
+    let layers = config.num_hidden_layers as f64;
+    let attention = 2.0 * a.seq as f64 * q as f64 * layers;
+    let head = 4.0 * config.vocab_size as f64 * c * (1.0 - a.prompt_frac);
+    4.0 * block * layers + 3.5 * attention + head
+}
+
+#[cfg(feature = "cuda")]
+fn peak_gpu_bytes(device: &Device) -> Result<u64, AnyError> {
+    Ok(tb_nn::cuda::peak_bytes(device)?)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn peak_gpu_bytes(_: &Device) -> Result<u64, AnyError> {
+    Ok(0)
+}
+
+#[allow(clippy::print_stdout, clippy::print_stderr)]
 fn main() -> Result<(), AnyError> {
     tb_nn::threads::leave_to_rayon();
     let a = args()?;
@@ -119,9 +155,10 @@ fn main() -> Result<(), AnyError> {
         println!("{}", json!({ "made": a.model }));
         return Ok(());
     }
-    let mut decoder = Decoder::load_as(&a.model, a.dtype, a.quantization, &Device::Cpu)?;
+    let mut decoder = Decoder::load_as(&a.model, a.dtype, a.quantization, &a.device)?;
     let config = decoder.config();
     let (vocab, params) = (config.vocab_size as u64, config.parameter_count());
+    let flops = flops_per_token(config, &a);
     let targets = ["q_proj", "k_proj", "v_proj", "o_proj"].map(String::from).to_vec();
     let lora = LoraConfig {
         r: 8,
@@ -158,6 +195,9 @@ fn main() -> Result<(), AnyError> {
     let (mut times, mut cpu, mut loss) = (Vec::new(), Vec::new(), 0.0);
     let (mut forward, mut backward) = (Vec::new(), Vec::new());
     for step in 0..a.steps {
+        if a.profile && step + 1 == a.steps {
+            profile::start();
+        }
         let (start, cpu_start) = (Instant::now(), cpu_seconds());
         let mut gradients = Gradients::new();
         let (mut in_forward, mut in_backward) = (0.0, 0.0);
@@ -167,13 +207,14 @@ fn main() -> Result<(), AnyError> {
             let mean = (decoder.loss(batch, Pass::Train { seed: 0, step: step as u64, first_row: 0 })? / supervised)?;
             in_forward += begun.elapsed().as_secs_f64();
             let store = mean.backward()?;
-            in_backward += begun.elapsed().as_secs_f64();
             gradients.add(&parameters, &store)?;
             loss += f64::from(mean.to_scalar::<f32>()?);
+            in_backward += begun.elapsed().as_secs_f64();
         }
         forward.push(in_forward);
         backward.push(in_backward);
         adamw.step(&gradients, 2e-4)?;
+        a.device.synchronize()?;
         times.push(start.elapsed().as_secs_f64());
         cpu.push(cpu_seconds() - cpu_start);
     }
@@ -182,13 +223,21 @@ fn main() -> Result<(), AnyError> {
         rest.sort_by(f64::total_cmp);
         rest[rest.len() / 2]
     };
+    if a.profile {
+        let whole = times.last().copied().unwrap_or(0.0);
+        for (name, entry) in profile::stop() {
+            let share = 100.0 * entry.seconds / whole;
+            eprintln!("{share:5.1} %  {:8.3} ms  {:5} x  {name}", entry.seconds * 1e3, entry.calls);
+        }
+    }
     let step_s = median(&mut times);
     println!(
         "{}",
         json!({
             "params": params, "dtype": format!("{:?}", a.dtype), "load_in": format!("{:?}", a.quantization), "batch": a.batch, "seq": a.seq, "step_s": step_s,
             "tok_s": tokens as f64 / step_s, "forward_s": median(&mut forward), "forward_backward_s": median(&mut backward),
-            "cpu_s": median(&mut cpu), "peak_rss_bytes": status_bytes("VmHWM:"), "loss": loss,
+            "cpu_s": median(&mut cpu), "peak_rss_bytes": status_bytes("VmHWM:"), "loss": loss, "peak_gpu_bytes": peak_gpu_bytes(&a.device)?,
+            "mfu": flops * tokens as f64 / step_s / a.peak_tflops / 1e12,
         })
     );
     Ok(())

@@ -29,6 +29,7 @@ pub(crate) use merge::Merged;
 use crate::ops::cross_entropy;
 use crate::ops::lanes::soft_cap;
 use crate::ops::linear::{dropped, frozen_linear};
+use crate::ops::rows::pick_rows;
 use crate::weights::Weights;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
@@ -243,8 +244,7 @@ impl Decoder {
     /// Of hidden states (B, T, C), those that predict a target, (N, C).
     fn at_targets(&self, hidden: &Tensor, batch: &Batch, targets: &batch::Targets) -> Result<Tensor> {
         let flat = hidden.reshape((batch.rows * batch.width, self.config.hidden_size))?; // (B*T, C)
-        let positions = Tensor::new(targets.positions.as_slice(), &self.device)?;
-        Ok(flat.index_select(&positions, 0)?)
+        pick_rows(&flat, &targets.positions)
     }
 }
 

@@ -4,6 +4,8 @@
 //! from `tb_core::random`, so every result is a function of its arguments.
 
 pub mod checkpoint;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod decoder;
 pub mod error;
 pub mod generate;
@@ -12,6 +14,7 @@ pub mod lora;
 pub mod ops;
 pub mod optim;
 pub mod pressure;
+pub mod profile;
 pub mod quant;
 pub mod random;
 pub mod threads;

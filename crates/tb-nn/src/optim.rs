@@ -5,4 +5,6 @@ pub mod clip;
 pub mod gradients;
 pub mod schedule;
 
+#[cfg(feature = "cuda")]
+pub(crate) use adamw::Scalars;
 pub use gradients::Gradients;

@@ -41,6 +41,19 @@ pub struct Quantised {
     columns: usize,
     form: Form,
     rounding: Rounding,
+    #[cfg(feature = "cuda")]
+    on_gpu: crate::ops::gpu::OnGpu,
+}
+
+/// A matrix as a GPU takes it.
+#[cfg(feature = "cuda")]
+pub(crate) struct Packed {
+    /// Signed bytes, or two codes in each.
+    pub(crate) bytes: Vec<u8>,
+    /// One per row, or per block of 64 values.
+    pub(crate) scales: Vec<f32>,
+    /// The levels of 4-bit codes.
+    pub(crate) levels: Option<&'static [f32; 16]>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -70,7 +83,33 @@ impl Quantised {
             Quantization::EightBit => Form::Int8(Int8::new(values, columns)?),
             Quantization::FourBit { kind, scales, .. } => Form::FourBit(FourBit::new(values, kind, scales)),
         };
-        Ok(Self { rows, columns, form, rounding })
+        Ok(Self::of(rows, columns, form, rounding))
+    }
+
+    fn of(rows: usize, columns: usize, form: Form, rounding: Rounding) -> Self {
+        Self {
+            rows,
+            columns,
+            form,
+            rounding,
+            #[cfg(feature = "cuda")]
+            on_gpu: Default::default(),
+        }
+    }
+
+    /// What a GPU is sent.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn packed(&self) -> Packed {
+        match &self.form {
+            Form::Int8(form) => form.packed(),
+            Form::FourBit(form) => form.packed(),
+        }
+    }
+
+    /// The copy that a GPU holds.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn on_gpu(&self) -> &crate::ops::gpu::OnGpu {
+        &self.on_gpu
     }
 
     /// (O, I).

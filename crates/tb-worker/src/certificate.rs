@@ -48,11 +48,12 @@ pub fn certify(recipe: &dyn Recipe, seed: u64, rows: usize) -> Result<Certificat
         return Err(refused(&format!("{frozen} frozen tensors received a gradient")));
     }
     let silent = silent_at_first(&trainable)?;
-    for (name, gradient) in before.iter() {
+    let first = before.values()?;
+    for (name, gradient) in &first {
         match kind(gradient) {
             Kind::NotFinite => return Err(not_finite(name)),
             Kind::Some => certificate.with_gradient += 1,
-            Kind::Zero if silent.contains_key(name) => certificate.zero_as_expected += 1,
+            Kind::Zero if silent.contains_key(*name) => certificate.zero_as_expected += 1,
             Kind::Zero => return Err(refused(&format!("{name} received no gradient"))),
         }
     }
@@ -64,19 +65,20 @@ pub fn certify(recipe: &dyn Recipe, seed: u64, rows: usize) -> Result<Certificat
     let zeros: HashSet<&str> = silent.values().map(String::as_str).collect();
     let moved: Vec<&Var> = trainable.iter().filter(|(n, _)| zeros.contains(n.as_str())).map(|(_, var)| var).collect();
     let kept: Vec<Tensor> = moved.iter().map(|var| var.as_tensor().copy()).collect::<candle_core::Result<_>>()?;
-    for (var, (_, gradient)) in moved.iter().zip(before.iter().filter(|(name, _)| zeros.contains(name))) {
+    for (var, (_, gradient)) in moved.iter().zip(first.iter().filter(|(name, _)| zeros.contains(name))) {
         // AdamW's first step goes by the signs alone.
         let step: Vec<f32> = gradient.iter().map(|g| -TRIAL_RATE * g.signum()).collect();
         var.set(&Tensor::from_vec(step, var.dims(), var.device())?)?;
     }
+    drop(first);
     drop(before);
     let trial = gradients(recipe, &batch, seed);
     for (var, value) in moved.iter().zip(&kept) {
         var.set(value)?;
     }
     certificate.after_one_step = 0;
-    for (name, gradient) in trial?.0.iter() {
-        match kind(gradient) {
+    for (name, gradient) in trial?.0.values()? {
+        match kind(&gradient) {
             Kind::NotFinite => return Err(not_finite(name)),
             Kind::Some => certificate.after_one_step += 1,
             Kind::Zero => return Err(refused(&format!("{name} received no gradient after a trial step"))),

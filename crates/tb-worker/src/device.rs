@@ -4,7 +4,10 @@ use tb_core::ErrorCode;
 use tb_core::recipe::Dtype;
 use tb_core::run_folder::{DeviceDescription, SCHEMA, WorkerDescription};
 
+use candle_core::Device;
+
 use crate::error::{Failure, Result};
+use crate::memory;
 
 /// The worker's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -15,8 +18,32 @@ pub const CODE: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("TB_SOURCES"
 /// What `--describe` prints.
 #[must_use]
 pub fn describe() -> WorkerDescription {
-    WorkerDescription { version: VERSION.to_owned(), schema: SCHEMA, devices: vec![cpu()] }
+    WorkerDescription { version: VERSION.to_owned(), schema: SCHEMA, devices: devices() }
 }
+
+#[cfg(not(feature = "cuda"))]
+fn devices() -> Vec<DeviceDescription> {
+    vec![cpu()]
+}
+
+/// The GPUs first: what a job takes that names no device.
+#[cfg(feature = "cuda")]
+fn devices() -> Vec<DeviceDescription> {
+    let gpu = |gpu: tb_nn::cuda::Gpu| DeviceDescription {
+        id: format!("{CUDA}{}", gpu.ordinal),
+        name: gpu.name,
+        memory_bytes: gpu.memory_bytes,
+        free_bytes: gpu.free_bytes,
+        units: gpu.units,
+        dtypes: vec![Dtype::F32, Dtype::Bf16],
+        features: vec![format!("sm_{}{}", gpu.capability.0, gpu.capability.1)],
+    };
+    tb_nn::cuda::gpus().into_iter().map(gpu).chain([cpu()]).collect()
+}
+
+/// How the id of an NVIDIA GPU begins; its number follows.
+#[cfg(feature = "cuda")]
+const CUDA: &str = "cuda:";
 
 /// The name of this machine; `localhost` where it has none.
 #[must_use]
@@ -28,21 +55,64 @@ pub fn host_name() -> String {
 ///
 /// # Errors
 /// An id that this build of the worker does not know.
-pub fn open(id: &str) -> Result<candle_core::Device> {
+pub fn open(id: &str) -> Result<Device> {
     if id == "cpu" {
-        return Ok(candle_core::Device::Cpu);
+        return Ok(Device::Cpu);
+    }
+    #[cfg(feature = "cuda")]
+    if let Some(ordinal) = id.strip_prefix(CUDA).and_then(|number| number.parse().ok()) {
+        return tb_nn::cuda::open(ordinal).map_err(|error| {
+            Failure::new(ErrorCode::Unavailable, format!("The device '{id}' cannot be used: {error}."))
+                .hint("`nvidia-smi` lists the GPUs and what holds their memory; the device 'cpu' always works.")
+        });
     }
     Err(Failure::new(ErrorCode::Unavailable, format!("this worker has no device '{id}': it computes on the CPU."))
         .hint("Choose the device 'cpu', or a worker built for this device."))
 }
 
-/// Candle's number type for a setting: `auto` is f32 on a CPU.
+/// Candle's number type for a setting on a device: `auto` is f32 on a CPU and bf16 on a GPU.
 #[must_use]
-pub fn dtype(dtype: Dtype) -> candle_core::DType {
+pub fn dtype(dtype: Dtype, device: &Device) -> candle_core::DType {
     match dtype {
+        Dtype::Auto if device.is_cuda() => candle_core::DType::BF16,
         Dtype::Auto | Dtype::F32 => candle_core::DType::F32,
         Dtype::Bf16 => candle_core::DType::BF16,
     }
+}
+
+/// The most memory that a run has held so far where it computes: on its GPU, or of this process. 0 where the system does not tell.
+#[must_use]
+pub fn peak_bytes(device: &Device) -> u64 {
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        return tb_nn::cuda::peak_bytes(device).unwrap_or(0);
+    }
+    let Device::Cpu = device else { return 0 };
+    memory::peak_bytes()
+}
+
+/// Bytes that are free where a model is to be held; none where nobody tells.
+#[must_use]
+pub fn free_bytes(device: &Device) -> Option<u64> {
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        return tb_nn::cuda::free_bytes(device).ok();
+    }
+    let Device::Cpu = device else { return None };
+    memory::free_bytes()
+}
+
+/// Bytes that a run may have in all where it computes, and who says so; none where nobody tells.
+#[must_use]
+pub fn room_bytes(device: &Device) -> Option<(u64, &'static str)> {
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        // What this process holds there already is part of what it may have.
+        let (free, held) = (tb_nn::cuda::free_bytes(device).ok()?, tb_nn::cuda::held_bytes(device).ok()?);
+        return Some((free + held, "the free memory of the GPU"));
+    }
+    let Device::Cpu = device else { return None };
+    memory::room_bytes()
 }
 
 fn cpu() -> DeviceDescription {

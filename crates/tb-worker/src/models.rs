@@ -26,7 +26,8 @@ pub fn frozen(source: &ModelSource, dtype: Dtype, device_id: &str) -> Result<Dec
         Some(adapter) => adapter_quantization(adapter)?,
         None => None,
     };
-    let mut decoder = Decoder::load_as(&source.base, device::dtype(dtype), quantization, &device::open(device_id)?)?;
+    let device = device::open(device_id)?;
+    let mut decoder = Decoder::load_as(&source.base, device::dtype(dtype, &device), quantization, &device)?;
     if let Some(adapter) = &source.adapter {
         decoder.load_adapter(adapter, AdapterUse::Frozen)?;
     }
@@ -42,7 +43,8 @@ pub fn fine_tuned(source: &ModelSource, h: &Hyperparameters, device_id: &str) ->
     let device = device::open(device_id)?;
     let mut decoder = match h.finetuning_type {
         FinetuningType::Lora => {
-            let mut decoder = Decoder::load_as(&source.base, device::dtype(h.dtype), h.quantization(), &device)?;
+            let mut decoder =
+                Decoder::load_as(&source.base, device::dtype(h.dtype, &device), h.quantization(), &device)?;
             match &source.adapter {
                 Some(adapter) => {
                     decoder.load_adapter(adapter, AdapterUse::Trained)?;

@@ -17,7 +17,7 @@ use crate::recipes::{Recipe, pretrain::Pretrain, pretrain::read_documents, sft::
 use crate::rows::{self, Rows, TrainingRows};
 use crate::samples::Samples;
 use crate::train_loop::{Ending, Summary, TrainLoop};
-use crate::{certificate, checkpoint, identity, memory, models, output};
+use crate::{certificate, checkpoint, device, identity, memory, models, output};
 
 /// Runs a training task on an open run folder.
 ///
@@ -213,7 +213,7 @@ fn notes(recipe: &dyn Recipe, h: &Hyperparameters, longest: usize) -> Vec<(Level
 /// The largest micro-batch, halved from what was asked for, with which the run should fit into memory, and why it is not that; none
 /// where what was asked for fits.
 fn fitting(recipe: &dyn Recipe, h: &Hyperparameters, file_bytes: u64) -> Option<(u32, String)> {
-    let (room, who) = memory::room_bytes()?;
+    let (room, who) = device::room_bytes(recipe.decoder().device())?;
     let needed = |rows| footprint(recipe.decoder().config(), &workload(recipe, h, rows, file_bytes)).total_bytes();
     // The estimate may be a tenth too high: only what cannot fit is changed before it is tried.
     let fits = |rows| needed(rows) / 10 * 9 <= room;
@@ -295,7 +295,7 @@ fn finish(
         put("tokens_per_s", summary.tokens as f64 / summary.train_s);
     }
     put("trainable_percent", recipe.decoder().parameter_counts().percent());
-    put("peak_memory_bytes", memory::peak_bytes() as f64);
+    put("peak_memory_bytes", device::peak_bytes(recipe.decoder().device()) as f64);
     if let Some(eval_loss) = state.eval_loss {
         put("eval_loss", eval_loss);
     }

@@ -19,6 +19,7 @@ use tb_nn::optim::{Gradients, clip};
 
 use crate::batches::Batches;
 use crate::checkpoint::{self, TrainState};
+use crate::device;
 use crate::error::{Failure, Result};
 use crate::feed::Feed;
 use crate::ladder::Ladder;
@@ -262,11 +263,12 @@ impl<'a> TrainLoop<'a> {
         for batch in &micro_batches {
             let loss = self.recipe.loss(batch, Pass::Train { seed: self.h.seed, step, first_row })?;
             first_row += batch.rows as u32;
+            let store = (&loss / supervised)?.backward()?;
+            // Only now, for a device computes both passes without a halt.
             nll += f64::from(loss.to_scalar::<f32>()?);
             if !nll.is_finite() {
                 break;
             }
-            let store = (loss / supervised)?.backward()?;
             gradients.add(&self.trainable, &store)?;
         }
         Ok(Accumulated { gradients, loss: nll / supervised, tokens })
@@ -283,13 +285,13 @@ impl<'a> TrainLoop<'a> {
                 Err(failure) => self.after_failure(step, &format!("in step {step}"), failure)?,
             }
         };
-        let norm = if loss.is_finite() { gradients.global_norm() } else { f64::NAN };
+        let norm = if loss.is_finite() { gradients.global_norm()? } else { f64::NAN };
         self.state.step = step;
         if !norm.is_finite() {
             return self.skip(if loss.is_finite() { "gradient" } else { "loss" });
         }
         if self.h.max_grad_norm > 0.0 {
-            clip::clip(&mut gradients, self.h.max_grad_norm);
+            clip::clip(&mut gradients, self.h.max_grad_norm)?;
         }
         let learning_rate = self.schedule.lr_at(step - 1);
         self.optimizer.step(&gradients, learning_rate)?;
@@ -314,7 +316,7 @@ impl<'a> TrainLoop<'a> {
                 tokens: real,
                 num_tokens: self.state.num_tokens,
                 tokens_per_s: real as f64 / seconds,
-                peak_memory_bytes: memory::peak_bytes(),
+                peak_memory_bytes: device::peak_bytes(self.recipe.decoder().device()),
                 eta_s: pace * (self.total_steps() - step) as f64,
             }))?;
         }

@@ -5,7 +5,9 @@
 use super::linear::{Context, Linear};
 use crate::Result;
 use crate::ops::cross_entropy::{chunk_rows, logits_cross_entropy, logits_logprobs};
-use crate::ops::slices::{read, tensor};
+#[cfg(feature = "cuda")]
+use crate::ops::slices::through_host;
+use crate::ops::slices::{read, tensor_like};
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result as CandleResult, Shape, Tensor, Var};
 
 /// The sum of the negative log-likelihoods (nats) of `targets`, () f32 with its graph. hidden (N, C); `dropped` is hidden as the adapter
@@ -100,6 +102,9 @@ struct HeadLoss {
 }
 
 impl CustomOp2 for HeadLoss {
+    #[cfg(feature = "cuda")]
+    through_host!(CustomOp2: s1, l1; s2, l2);
+
     fn name(&self) -> &'static str {
         "adapted head loss"
     }
@@ -118,7 +123,7 @@ impl CustomOp2 for HeadLoss {
         let scale = dy.to_dtype(DType::F32)?.to_scalar::<f32>()?;
         let scaled = |kept: &Option<Vec<f32>>, like: &Tensor| {
             let kept = kept.as_ref()?;
-            Some(tensor(kept.iter().map(|v| v * scale).collect(), like.dims(), like.dtype()))
+            Some(tensor_like(kept.iter().map(|v| v * scale).collect(), like))
         };
         Ok((scaled(&self.of_inputs, inputs).transpose()?, scaled(&self.of_vars, flat).transpose()?))
     }

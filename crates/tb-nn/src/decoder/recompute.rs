@@ -8,7 +8,7 @@ use super::linear::Context;
 use super::rope::Angles;
 use crate::Result;
 use crate::ops::attention::Spans;
-use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor, Var};
+use candle_core::{CpuStorage, CustomOp2, Error, Layout, Shape, Storage, Tensor, Var};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the backward pass finds stored.
@@ -70,10 +70,20 @@ impl Recompute {
     }
 }
 
-fn as_candle(e: crate::Error) -> candle_core::Error {
+impl Recompute {
+    /// The result of the forward pass, once.
+    fn result(&self) -> candle_core::Result<(Tensor, Shape)> {
+        let y = self.forward.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let y = y.ok_or_else(|| Error::Msg("a recomputed block was applied twice".into()))?.contiguous()?;
+        let shape = y.shape().clone();
+        Ok((y, shape))
+    }
+}
+
+fn as_candle(e: crate::Error) -> Error {
     match e {
         crate::Error::Candle(e) => e,
-        other => candle_core::Error::Msg(other.to_string()),
+        other => Error::Msg(other.to_string()),
     }
 }
 
@@ -89,16 +99,28 @@ impl CustomOp2 for Recompute {
         _: &CpuStorage,
         _: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let y = self.forward.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let y = y.ok_or_else(|| candle_core::Error::Msg("a recomputed block was applied twice".into()))?;
-        let y = y.contiguous()?;
-        let shape = y.shape().clone();
+        let (y, shape) = self.result()?;
         let (storage, _) = y.storage_and_layout();
         match &*storage {
-            candle_core::Storage::Cpu(s) => Ok((s.clone(), shape)),
-            candle_core::Storage::Cuda(_) | candle_core::Storage::Metal(_) => {
-                Err(candle_core::Error::Msg("gradient checkpointing has no path for this device yet".into()))
-            }
+            Storage::Cpu(s) => Ok((s.clone(), shape)),
+            Storage::Cuda(_) | Storage::Metal(_) => Err(Error::Msg("the block computed on another device".into())),
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
+        use candle_core::backend::BackendStorage;
+        let (y, shape) = self.result()?;
+        let (storage, layout) = y.storage_and_layout();
+        match &*storage {
+            Storage::Cuda(s) => Ok((s.try_clone(layout)?, shape)),
+            Storage::Cpu(_) | Storage::Metal(_) => Err(Error::Msg("the block computed on another device".into())),
         }
     }
 

@@ -1,5 +1,8 @@
 //! Keys and values that a row has seen, and the two passes that use them: all prompts at once, then one token per row.
 
+#[cfg(feature = "cuda")]
+mod gpu;
+
 use super::Flow;
 use crate::Result;
 use crate::decoder::block::Block;
@@ -8,11 +11,15 @@ use crate::decoder::{Batch, Context, Decoder, DecoderConfig, Pass};
 use crate::ops::attention::{Spans, causal_attention};
 use crate::ops::decode_attention::{CachedRow, decode_attention};
 use crate::ops::rope::Positions;
+use crate::ops::rows::pick_rows;
 use candle_core::{DType, Tensor};
 
 /// One row's keys and values of every layer, f32 (tokens, K, D).
 pub(super) struct RowCache {
     layers: Vec<(Vec<f32>, Vec<f32>)>,
+    /// Where the model is on a GPU, its keys and values are there too.
+    #[cfg(feature = "cuda")]
+    gpu: Option<crate::ops::gpu::Cache>,
     /// The tokens that they are of.
     ids: Vec<u32>,
 }
@@ -22,7 +29,12 @@ impl RowCache {
     pub(super) fn new(config: &DecoderConfig, tokens: usize) -> Self {
         let room = (tokens + 64) * config.num_key_value_heads * config.head_dim;
         let layer = || (Vec::with_capacity(room), Vec::with_capacity(room));
-        Self { layers: (0..config.num_hidden_layers).map(|_| layer()).collect(), ids: Vec::new() }
+        Self {
+            layers: (0..config.num_hidden_layers).map(|_| layer()).collect(),
+            #[cfg(feature = "cuda")]
+            gpu: None,
+            ids: Vec::new(),
+        }
     }
 
     /// Tokens held: also the position of the next one.
@@ -54,20 +66,13 @@ pub(super) fn prefill_while(
     let mut x = model.embed(&batch.ids, batch.rows, batch.width, ctx)?.detach(); // (B, T, C)
     let angles = Angles::for_text(&model.ropes, batch.width, Positions::From(0))?;
     let spans = Spans::from_lengths(&batch.lengths, batch.width)?;
-    let token = decoder.config().num_key_value_heads * decoder.config().head_dim;
     for (layer, block) in model.blocks.iter().enumerate() {
         match wanted() {
             Flow::Continue => {}
             Flow::Stop => return Ok(None),
         }
         let (q, k, v) = projected(block, &x, &angles, ctx)?;
-        let (keys, values) = (flat(&k)?, flat(&v)?);
-        for (row, cache) in caches.iter_mut().enumerate() {
-            let start = row * batch.width * token;
-            let part = start..start + batch.lengths[row] * token;
-            cache.layers[layer].0.extend_from_slice(&keys[part.clone()]);
-            cache.layers[layer].1.extend_from_slice(&values[part]);
-        }
+        fill(decoder, batch, caches, layer, &k, &v)?;
         let attended = causal_attention(&q, &k, &v, block.attention.sight, Some(&spans))?;
         x = block.feed_forward(&block.add_attended(&x, &attended, ctx)?, ctx)?.detach();
     }
@@ -76,8 +81,25 @@ pub(super) fn prefill_while(
     }
     let last: Vec<u32> = batch.lengths.iter().enumerate().map(|(r, n)| (r * batch.width + n - 1) as u32).collect();
     let flat = x.reshape((batch.rows * batch.width, decoder.config().hidden_size))?; // (B*T, C)
-    let last = flat.index_select(&Tensor::new(last.as_slice(), decoder.device())?, 0)?; // (B, C)
+    let last = pick_rows(&flat, &last)?; // (B, C)
     decoder.project(&model.norm.forward(&last, ctx)?.detach()).map(Some)
+}
+
+/// Takes keys and values (B, T, K, D) of one layer of the prompts into the rows' caches.
+fn fill(decoder: &Decoder, batch: &Batch, caches: &mut [RowCache], layer: usize, k: &Tensor, v: &Tensor) -> Result<()> {
+    #[cfg(feature = "cuda")]
+    if decoder.device().is_cuda() {
+        return gpu::fill(decoder, batch, caches, layer, k, v);
+    }
+    let token = decoder.config().num_key_value_heads * decoder.config().head_dim;
+    let (keys, values) = (flat(k)?, flat(v)?);
+    for (row, cache) in caches.iter_mut().enumerate() {
+        let start = row * batch.width * token;
+        let part = start..start + batch.lengths[row] * token;
+        cache.layers[layer].0.extend_from_slice(&keys[part.clone()]);
+        cache.layers[layer].1.extend_from_slice(&values[part]);
+    }
+    Ok(())
 }
 
 /// Adds one token to each row; logits after it, (B, V).
@@ -123,7 +145,16 @@ fn extend(decoder: &Decoder, ids: &[u32], caches: &mut [&mut RowCache]) -> Resul
     let lengths: Vec<usize> = caches.iter().map(|c| c.tokens() + 1).collect();
     let angles = Angles::of_last(&model.ropes, &lengths)?;
     let token = config.num_key_value_heads * config.head_dim;
+    #[cfg(feature = "cuda")]
+    let on_gpu = if decoder.device().is_cuda() { Some(gpu::step(decoder, caches)?) } else { None };
     for (layer, block) in model.blocks.iter().enumerate() {
+        #[cfg(feature = "cuda")]
+        if let Some(rows) = &on_gpu {
+            let (q, k, v) = projected(block, &x, &angles, ctx)?;
+            let attended = gpu::attend(rows, layer, &q, &k, &v, block.attention.sight)?;
+            x = block.feed_forward(&block.add_attended(&x, &attended, ctx)?, ctx)?.detach();
+            continue;
+        }
         let (q, k, v) = projected(block, &x, &angles, ctx)?;
         let (keys, values) = (flat(&k)?, flat(&v)?);
         for ((cache, key), value) in caches.iter_mut().zip(keys.chunks_exact(token)).zip(values.chunks_exact(token)) {

@@ -7,13 +7,18 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result as CandleResult, Shape, Tensor};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
+#[cfg(feature = "cuda")]
+use crate::ops::gpu::{Attended, Gpu, Values, View, read_gpu};
 use crate::ops::lanes::{dot, exp, exp_and_sum, max, soft_cap, tanh, vectorized};
 use crate::ops::matmul::{Mat, ONE, Old, product, product_into};
-use crate::ops::slices::{SharedOut, floats, read, store, tensor};
+use crate::ops::slices::{SharedOut, floats, read, store, tensor_like};
+use crate::profile;
 
 /// Queries per tile.
 const QUERIES: usize = 64;
@@ -110,13 +115,15 @@ pub(crate) struct Core {
     pub(crate) dims: Dims,
     pub(crate) sight: Sight,
     /// First token and tokens of each run.
-    runs: Vec<(usize, usize)>,
+    pub(crate) runs: Vec<(usize, usize)>,
 }
 
 struct Attention {
     core: Core,
     /// Log-sum-exp of each row of scores (B, T, H).
     log_sums: OnceLock<Vec<f32>>,
+    #[cfg(feature = "cuda")]
+    gpu_log_sums: OnceLock<Values>,
 }
 
 /// softmax(cap(scale q k') + mask) v; q (B, T, H, D), k and v (B, T, K, D) with K dividing H; the result is (B, T, H, D).
@@ -139,7 +146,13 @@ pub fn causal_attention(q: &Tensor, k: &Tensor, v: &Tensor, sight: Sight, spans:
         return Err(Error::shape(OP, "v", format!("{:?}", k.dims()), v.dims()));
     }
     let core = Core::new(Dims { rows, tokens, heads, kv_heads, size }, sight, spans)?;
-    Ok(q.apply_op3(k, v, Attention { core, log_sums: OnceLock::new() })?)
+    let op = Attention {
+        core,
+        log_sums: OnceLock::new(),
+        #[cfg(feature = "cuda")]
+        gpu_log_sums: OnceLock::new(),
+    };
+    Ok(q.apply_op3(k, v, op)?)
 }
 
 vectorized! {
@@ -213,6 +226,7 @@ impl Core {
 
     /// The result (B, T, H, D) and the log-sum-exp of each row of scores (B, T, H).
     pub(crate) fn forward(&self, q: &[f32], k: &[f32], v: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let _span = profile::span("attention");
         let Dims { rows, tokens, heads, kv_heads, size } = self.dims;
         let (q_row, k_row) = (heads * size, kv_heads * size);
         let mut out = vec![0f32; rows * tokens * q_row];
@@ -287,6 +301,7 @@ impl Core {
         (y, log_sums): (&[f32], &[f32]),
         dy: &[f32],
     ) -> [Vec<f32>; 3] {
+        let _span = profile::span("attention back");
         let Dims { heads, kv_heads, size, .. } = self.dims;
         let (q_row, k_row) = (heads * size, kv_heads * size);
         let mut dq = vec![0f32; q.len()];
@@ -373,6 +388,24 @@ impl CustomOp3 for Attention {
         Ok((store(out, s1.dtype())?, l1.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+        s3: &CudaStorage,
+        l3: &Layout,
+    ) -> CandleResult<(CudaStorage, Shape)> {
+        let gpu = Gpu::of(&s1.device)?;
+        let (q, k, v) = (View::of(gpu, s1, l1)?, View::of(gpu, s2, l2)?, View::of(gpu, s3, l3)?);
+        let Attended { out, log_sums } = gpu.attention(&self.core, q, k, v)?;
+        // The op object is made per call, so nothing was kept before.
+        let _ = self.gpu_log_sums.set(log_sums);
+        Ok((out.into_storage(), l1.shape().clone()))
+    }
+
     fn bwd(
         &self,
         q: &Tensor,
@@ -381,6 +414,19 @@ impl CustomOp3 for Attention {
         y: &Tensor,
         dy: &Tensor,
     ) -> CandleResult<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        #[cfg(feature = "cuda")]
+        if q.device().is_cuda() {
+            let gpu = Gpu::of_tensor(q)?;
+            read_gpu!(gpu, q_values = q);
+            read_gpu!(gpu, k_values = k);
+            read_gpu!(gpu, v_values = v);
+            read_gpu!(gpu, y = y);
+            read_gpu!(gpu, dy = dy);
+            let log_sums = self.gpu_log_sums.get().expect("the forward ran before the backward").view();
+            let [dq, dk, dv] = gpu.attention_back(&self.core, [q_values, k_values, v_values], (y, log_sums), dy)?;
+            let wanted = |grad: Values, of: &Tensor| of.track_op().then(|| grad.into_tensor(of.shape()));
+            return Ok((wanted(dq, q), wanted(dk, k), wanted(dv, v)));
+        }
         read!(q_values = q);
         read!(k_values = k);
         read!(v_values = v);
@@ -388,8 +434,7 @@ impl CustomOp3 for Attention {
         read!(dy = dy);
         let log_sums = self.log_sums.get().expect("the forward ran before the backward");
         let [dq, dk, dv] = self.core.backward([&q_values, &k_values, &v_values], (&y, log_sums), &dy);
-        let wanted =
-            |grad: Vec<f32>, of: &Tensor| of.track_op().then(|| tensor(grad, of.dims(), of.dtype())).transpose();
+        let wanted = |grad: Vec<f32>, of: &Tensor| of.track_op().then(|| tensor_like(grad, of)).transpose();
         Ok((wanted(dq, q)?, wanted(dk, k)?, wanted(dv, v)?))
     }
 }

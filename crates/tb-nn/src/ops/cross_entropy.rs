@@ -3,19 +3,26 @@
 //! The caller passes the supervised positions alone. Because the loss is a scalar, the forward can form dHidden (and
 //! dHead) while the chunk's logits are at hand; the backward only scales them, so there is one logits product, not two.
 
+#[cfg(feature = "cuda")]
+mod gpu;
 mod logits;
 
 use std::sync::OnceLock;
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result as CandleResult, Shape, Tensor};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::ops::WeightGrad;
+#[cfg(feature = "cuda")]
+use crate::ops::gpu::{Gpu, View, read_gpu};
 use crate::ops::lanes::{exp_and_sum, max, soft_cap, vectorized};
 use crate::ops::matmul::{ALL, Mat, Old, Weight, product, read_weight};
-use crate::ops::slices::{floats, read, tensor};
+use crate::ops::slices::{floats, read, tensor_like};
+use crate::profile;
 
 pub use logits::{logits_cross_entropy, logits_logprobs};
 
@@ -34,6 +41,8 @@ struct LinearCrossEntropy {
     frozen: Option<Tensor>,
     wants_hidden: bool,
     grads: OnceLock<(Vec<f32>, Vec<f32>)>,
+    #[cfg(feature = "cuda")]
+    gpu_kept: OnceLock<gpu::Kept>,
 }
 
 fn dims(op: &'static str, hidden: &Tensor, head: &Tensor, targets: &[u32]) -> Result<(usize, usize, usize)> {
@@ -69,6 +78,8 @@ pub fn linear_cross_entropy(
         frozen: None,
         wants_hidden: hidden.track_op(),
         grads: OnceLock::new(),
+        #[cfg(feature = "cuda")]
+        gpu_kept: OnceLock::new(),
     };
     Ok(match grad {
         WeightGrad::Frozen => {
@@ -81,6 +92,14 @@ pub fn linear_cross_entropy(
 /// log softmax(cap(hidden[n] head'))[targets[n]] per position, without a gradient. Shapes as [`linear_cross_entropy`].
 pub fn token_logprobs(hidden: &Tensor, head: &Tensor, targets: &[u32], cap: Option<f32>) -> Result<Vec<f32>> {
     let (n, v, c) = dims("token_logprobs", hidden, head, targets)?;
+    #[cfg(feature = "cuda")]
+    if hidden.device().is_cuda() && n > 0 {
+        let gpu = Gpu::of_tensor(hidden)?;
+        let head = head.detach().to_dtype(hidden.dtype())?;
+        read_gpu!(gpu, head = head);
+        read_gpu!(gpu, hidden = hidden);
+        return Ok(gpu.token_logprobs((n, v, c), (hidden, head), targets, cap)?);
+    }
     let (head, activations) = (head.detach().contiguous()?, hidden.dtype());
     read!(hidden = hidden);
     read_weight!(weight = head);
@@ -140,6 +159,7 @@ vectorized! {
 impl LinearCrossEntropy {
     /// The loss; keeps dHidden (N, C) and, when `trained`, dHead (V, C).
     fn run(&self, hidden: &[f32], head: Weight, wants_head: bool) -> f32 {
+        let _span = profile::span("cross entropy");
         let (n, v, c) = self.dims;
         let rows = chunk_rows(v);
         let keep = if self.wants_hidden || wants_head { Keep::Gradient } else { Keep::Nothing };
@@ -194,7 +214,7 @@ impl LinearCrossEntropy {
         let scale = dy.to_dtype(DType::F32)?.to_scalar::<f32>()?;
         let kept = self.grads.get().expect("the forward ran before the backward");
         let values = which(kept).par_iter().with_min_len(1 << 14).map(|v| v * scale).collect();
-        tensor(values, like.dims(), like.dtype())
+        tensor_like(values, like)
     }
 }
 
@@ -210,7 +230,20 @@ impl CustomOp1 for LinearCrossEntropy {
         Ok((CpuStorage::F32(vec![loss]), ().into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> CandleResult<(CudaStorage, Shape)> {
+        let gpu = Gpu::of(&s.device)?;
+        let head = self.frozen.as_ref().expect("the one-argument form holds its head");
+        read_gpu!(gpu, head = head);
+        Ok((self.gpu_run(gpu, View::of(gpu, s, l)?, head, false)?.into_storage(), ().into()))
+    }
+
     fn bwd(&self, hidden: &Tensor, _y: &Tensor, dy: &Tensor) -> CandleResult<Option<Tensor>> {
+        #[cfg(feature = "cuda")]
+        if hidden.device().is_cuda() {
+            let [dhidden, _] = self.gpu_scaled(hidden, None, dy)?;
+            return Ok(dhidden);
+        }
         Ok(Some(self.scaled(|g| &g.0, hidden, dy)?))
     }
 }
@@ -225,6 +258,19 @@ impl CustomOp2 for LinearCrossEntropy {
         Ok((CpuStorage::F32(vec![loss]), ().into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> CandleResult<(CudaStorage, Shape)> {
+        let gpu = Gpu::of(&s1.device)?;
+        let loss = self.gpu_run(gpu, View::of(gpu, s1, l1)?, View::of(gpu, s2, l2)?, true)?;
+        Ok((loss.into_storage(), ().into()))
+    }
+
     fn bwd(
         &self,
         hidden: &Tensor,
@@ -232,6 +278,11 @@ impl CustomOp2 for LinearCrossEntropy {
         _y: &Tensor,
         dy: &Tensor,
     ) -> CandleResult<(Option<Tensor>, Option<Tensor>)> {
+        #[cfg(feature = "cuda")]
+        if hidden.device().is_cuda() {
+            let [dhidden, dhead] = self.gpu_scaled(hidden, Some(head), dy)?;
+            return Ok((dhidden, dhead));
+        }
         let dhidden = self.wants_hidden.then(|| self.scaled(|g| &g.0, hidden, dy)).transpose()?;
         Ok((dhidden, Some(self.scaled(|g| &g.1, head, dy)?)))
     }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use crate::error::{Error, Result};
 use crate::ops::attention::Sight;
 use crate::ops::lanes::{dot, exp_and_sum, max, soft_cap, vectorized};
-use crate::ops::slices::{read, tensor};
+use crate::ops::slices::{read, tensor_like};
 
 /// What one row has seen so far, the new token included.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +47,7 @@ pub fn decode_attention(q: &Tensor, cache: &[CachedRow], kv_heads: usize, sight:
         let seen = CachedRow { keys: &keys[unseen..], values: &values[unseen..] };
         attend(o, q, &seen, head / (heads / kv_heads) * size, width, sight, p);
     });
-    Ok(tensor(out, q.dims(), q.dtype())?)
+    Ok(tensor_like(out, q)?)
 }
 
 vectorized! {

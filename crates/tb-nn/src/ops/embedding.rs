@@ -1,11 +1,15 @@
 //! Token embedding: row lookup, and the gradient as a sum of rows.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result as CandleResult, Shape, Tensor, bail};
 use half::bf16;
 
 use crate::error::{Error, Result};
 use crate::ops::WeightGrad;
-use crate::ops::slices::{read, tensor};
+#[cfg(feature = "cuda")]
+use crate::ops::gpu::{Gpu, View};
+use crate::ops::slices::{read, tensor_like};
 
 struct Embedding {
     ids: Vec<u32>,
@@ -55,6 +59,12 @@ impl CustomOp1 for Embedding {
         Ok((y, (self.ids.len(), c).into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> CandleResult<(CudaStorage, Shape)> {
+        let (gpu, c) = (Gpu::of(&s.device)?, self.dims.1);
+        Ok((gpu.gather(View::of(gpu, s, l)?, &self.ids, c)?.into_storage(), (self.ids.len(), c).into()))
+    }
+
     fn bwd(&self, weight: &Tensor, _y: &Tensor, dy: &Tensor) -> CandleResult<Option<Tensor>> {
         let (v, c) = self.dims;
         read!(dy = dy);
@@ -64,7 +74,7 @@ impl CustomOp1 for Embedding {
                 *w += d;
             }
         }
-        Ok(Some(tensor(dw, (v, c), weight.dtype())?))
+        Ok(Some(tensor_like(dw, weight)?))
     }
 }
 

@@ -2,13 +2,18 @@
 //!
 //! silu(g) = g / (1 + e^-g); gelu(g) = g (1 + tanh(k (g + 0.044715 g^3))) / 2 with k = sqrt(2 / pi).
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result as CandleResult, Shape, Tensor};
 use rayon::prelude::*;
 use tb_core::decoder_config::Activation;
 
 use crate::error::{Error, Result};
+#[cfg(feature = "cuda")]
+use crate::ops::gpu::{Gpu, View, read_gpu};
 use crate::ops::lanes::{sigmoid, tanh, vectorized};
-use crate::ops::slices::{floats, read, store, tensor};
+use crate::ops::slices::{floats, read, store, tensor_like};
+use crate::profile;
 
 /// Elements per parallel piece.
 const PIECE: usize = 1 << 14;
@@ -72,6 +77,7 @@ vectorized! {
 
 /// act(gate) * up, elementwise.
 pub(crate) fn forward(activation: Activation, gate: &[f32], up: &[f32]) -> Vec<f32> {
+    let _span = profile::span("gated");
     let piece = match activation {
         Activation::Silu => silu_piece,
         Activation::GeluTanh => gelu_piece,
@@ -86,6 +92,7 @@ pub(crate) fn forward(activation: Activation, gate: &[f32], up: &[f32]) -> Vec<f
 
 /// (dgate, dup) for the upstream gradient dy, elementwise.
 pub(crate) fn backward(activation: Activation, gate: &[f32], up: &[f32], dy: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    let _span = profile::span("gated back");
     let piece = match activation {
         Activation::Silu => silu_grads,
         Activation::GeluTanh => gelu_grads,
@@ -111,6 +118,19 @@ impl CustomOp2 for Gated {
         Ok((store(y, s1.dtype())?, l1.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> CandleResult<(CudaStorage, Shape)> {
+        let gpu = Gpu::of(&s1.device)?;
+        let y = gpu.gated(self.activation, View::of(gpu, s1, l1)?, View::of(gpu, s2, l2)?)?;
+        Ok((y.into_storage(), l1.shape().clone()))
+    }
+
     fn bwd(
         &self,
         gate: &Tensor,
@@ -118,11 +138,20 @@ impl CustomOp2 for Gated {
         _y: &Tensor,
         dy: &Tensor,
     ) -> CandleResult<(Option<Tensor>, Option<Tensor>)> {
+        #[cfg(feature = "cuda")]
+        if gate.device().is_cuda() {
+            let gpu = Gpu::of_tensor(gate)?;
+            read_gpu!(gpu, g = gate);
+            read_gpu!(gpu, u = up);
+            read_gpu!(gpu, d = dy);
+            let [dg, du] = gpu.gated_back(self.activation, g, u, d)?;
+            return Ok((Some(dg.into_tensor(gate.shape())), Some(du.into_tensor(up.shape()))));
+        }
         read!(g = gate);
         read!(u = up);
         read!(d = dy);
         let (dg, du) = backward(self.activation, &g, &u, &d);
-        Ok((Some(tensor(dg, gate.dims(), gate.dtype())?), Some(tensor(du, up.dims(), up.dtype())?)))
+        Ok((Some(tensor_like(dg, gate)?), Some(tensor_like(du, up)?)))
     }
 }
 

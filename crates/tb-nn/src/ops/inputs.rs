@@ -19,8 +19,8 @@ pub enum Inputs<'a, const N: usize> {
 
 /// [`Inputs`] inside an op.
 pub(crate) struct InputLayers<const N: usize> {
-    layers: Vec<Layer>,
-    widths: [usize; N],
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) widths: [usize; N],
 }
 
 /// What a linear is called in messages, and its widths.

@@ -6,6 +6,7 @@
 mod bf16_dot;
 mod few_rows;
 
+use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
 use gemm::Parallelism;
 use half::bf16;
@@ -15,7 +16,7 @@ use std::ops::Deref;
 use bf16_dot::Side;
 
 use super::constant::{Constant, Stored};
-use super::slices::cpu;
+use crate::profile;
 use crate::quant::{Quantised, Rounding};
 
 /// A strided f32 matrix over a slice: element (i, j) is at `i * row + j * col`.
@@ -280,6 +281,7 @@ impl<'a> Weight<'a> {
     /// # Safety
     /// `y` must be valid for N x O writes, and initialised with [`Old::Add`].
     pub(crate) unsafe fn forward(self, (n, o, i): (usize, usize, usize), y: *mut f32, old: Old, x: &[f32]) {
+        let _span = profile::span(if self.is_bf16() { "product, bf16" } else { "product, f32" });
         if n <= few_rows::MOST_ROWS && i > 0 && has_vectors() {
             // SAFETY: the panel's columns lie inside y by the caller's promise.
             unsafe {
@@ -328,6 +330,7 @@ impl<'a> Weight<'a> {
     /// # Safety
     /// `dx` must be valid for N x I writes, and initialised with [`Old::Add`]. With [`Old::Drop`] all of it is written.
     pub(crate) unsafe fn backward(self, (n, o, i): (usize, usize, usize), dx: *mut f32, old: Old, dy: &[f32]) {
+        let _span = profile::span(if self.is_bf16() { "product back, bf16" } else { "product back, f32" });
         if o == 0 {
             // SAFETY: an empty product writes zeros or nothing; the caller's promise holds for it.
             unsafe { product_into((n, i, 0), dx, i, old, Mat::rows(&[], 0), Mat::rows(&[], i), 1.0, ONE) };
@@ -375,6 +378,8 @@ pub(crate) struct Held<'a> {
 
 enum HeldValues<'a> {
     Dense(Box<dyn Deref<Target = Storage> + 'a>, &'a Layout),
+    /// A copy of what lies on a GPU.
+    Copied(Result<CpuStorage>, &'a Layout),
     Quantised(&'a Quantised),
 }
 
@@ -403,12 +408,20 @@ impl Hold for Constant {
 impl<'a> HeldValues<'a> {
     fn of(tensor: &'a Tensor) -> Self {
         let (guard, layout) = tensor.storage_and_layout();
+        if let Storage::Cuda(storage) = &*guard {
+            return Self::Copied(storage.to_cpu_storage(), layout);
+        }
         Self::Dense(Box::new(guard), layout)
     }
 
     fn weight(&self) -> Result<Weight<'_>> {
         match self {
-            Self::Dense(guard, layout) => Weight::of(cpu(guard)?, layout),
+            Self::Dense(guard, layout) => match &***guard {
+                Storage::Cpu(storage) => Weight::of(storage, layout),
+                Storage::Cuda(_) | Storage::Metal(_) => bail!("a product on the host takes a weight of the host"),
+            },
+            Self::Copied(Ok(storage), layout) => Weight::of(storage, layout),
+            Self::Copied(Err(error), _) => bail!("a weight could not be copied from the GPU: {error}"),
             Self::Quantised(matrix) => Ok(Weight { values: Values::Quantised(matrix), taken: None, with_bf16: false }),
         }
     }
@@ -416,7 +429,9 @@ impl<'a> HeldValues<'a> {
     /// An f32 matrix, with its rows.
     fn floats(&self) -> Result<(&[f32], usize)> {
         match (self.weight()?.values, self) {
-            (Values::F32(all), Self::Dense(_, layout)) => Ok((all, layout.shape().dims2()?.0)),
+            (Values::F32(all), Self::Dense(_, layout) | Self::Copied(_, layout)) => {
+                Ok((all, layout.shape().dims2()?.0))
+            }
             (Values::F32(_) | Values::Bf16(_) | Values::Quantised(_), _) => {
                 bail!("what is taken from a weight must be f32")
             }

@@ -4,9 +4,14 @@
 //! fresh tensor of zeros. Kept for the backward: x, gate(n), up(n), and down's result where a norm follows; norms and the
 //! activation are computed again.
 
+#[cfg(feature = "cuda")]
+pub(crate) mod gpu;
+
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result as CandleResult, Shape, Tensor};
 use tb_core::decoder_config::Activation;
 
@@ -16,7 +21,7 @@ use crate::ops::inputs::{InputLayers, Inputs, Named, half};
 use crate::ops::linear::{Hidden, row_width};
 use crate::ops::projection::{Layer, Projection};
 use crate::ops::rms_norm::{FrozenNorm, NormLayer, normed};
-use crate::ops::slices::{added, floats, read, store, tensor};
+use crate::ops::slices::{added, floats, read, store, tensor_like};
 
 /// The parts of the half-block; weights and norms are constants, adapters are trained.
 #[derive(Clone, Copy)]
@@ -51,6 +56,8 @@ struct Op {
     down: Layer,
     after: Option<NormLayer>,
     kept: OnceLock<Kept>,
+    #[cfg(feature = "cuda")]
+    gpu_kept: OnceLock<gpu::Kept>,
 }
 
 /// y = x + after(down(act(gate(n)) * up(n))) with n = before(x); x (..., C). Backward: dx, and the gradients of the adapters.
@@ -73,6 +80,8 @@ pub fn mlp_block(x: &Tensor, block: &MlpBlock) -> Result<Tensor> {
         down,
         after: norm("after", &block.after)?,
         kept: OnceLock::new(),
+        #[cfg(feature = "cuda")]
+        gpu_kept: OnceLock::new(),
     };
     Ok(match flat {
         None => x.apply_op1(op)?,
@@ -134,7 +143,7 @@ impl Op {
             None => added(dn, &dy),
             Some(norm) => norm.backward_onto(&dy, &xs, &dn)?,
         };
-        Ok((Some(tensor(dx, x.dims(), x.dtype())?), dflat))
+        Ok((Some(tensor_like(dx, x)?), dflat))
     }
 }
 
@@ -148,7 +157,16 @@ impl CustomOp1 for Op {
         Ok((store(self.forward(&floats(s, l)?, &[])?, s.dtype())?, l.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> CandleResult<(CudaStorage, Shape)> {
+        Ok((self.gpu_forward((s, l), None)?, l.shape().clone()))
+    }
+
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> CandleResult<Option<Tensor>> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return Ok(self.gpu_backward(x, None, dy)?.0);
+        }
         Ok(self.backward(x, &[], dy)?.0)
     }
 }
@@ -163,6 +181,17 @@ impl CustomOp2 for Op {
         Ok((store(self.forward(&floats(s1, l1)?, &floats(s2, l2)?)?, s1.dtype())?, l1.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> CandleResult<(CudaStorage, Shape)> {
+        Ok((self.gpu_forward((s1, l1), Some((s2, l2)))?, l1.shape().clone()))
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -170,9 +199,13 @@ impl CustomOp2 for Op {
         _y: &Tensor,
         dy: &Tensor,
     ) -> CandleResult<(Option<Tensor>, Option<Tensor>)> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return self.gpu_backward(x, Some(flat), dy);
+        }
         read!(values = flat);
         let (dx, dflat) = self.backward(x, &values, dy)?;
-        Ok((dx, Some(tensor(dflat, flat.dims(), flat.dtype())?)))
+        Ok((dx, Some(tensor_like(dflat, flat)?)))
     }
 }
 

@@ -37,11 +37,11 @@ pub struct Projection<'a> {
 
 /// A projection inside an op: owns its constants and knows where its adapter lies in the flat vector.
 pub(crate) struct Layer {
-    weight: Constant,
-    bias: Option<Tensor>,
-    outputs: usize,
-    inputs: usize,
-    adapter: Option<(LowRank, usize)>,
+    pub(crate) weight: Constant,
+    pub(crate) bias: Option<Tensor>,
+    pub(crate) outputs: usize,
+    pub(crate) inputs: usize,
+    pub(crate) adapter: Option<(LowRank, usize)>,
 }
 
 /// The layers of a block on rows of `width` tokens in these numbers, and its adapters as one flat tensor, `None` where there is none.

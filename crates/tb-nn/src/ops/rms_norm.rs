@@ -2,13 +2,18 @@
 
 use std::borrow::Cow;
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result as CandleResult, Shape, Tensor};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::ops::WeightGrad;
+#[cfg(feature = "cuda")]
+use crate::ops::gpu::{Gpu, Values, View, read_gpu};
 use crate::ops::lanes::{dot, sum2, vectorized};
-use crate::ops::slices::{floats, read, store, tensor};
+use crate::ops::slices::{floats, read, store, tensor_like};
+use crate::profile;
 
 /// Rows per partial sum of dw; the partial sums are added in order.
 const ROWS: usize = 64;
@@ -73,6 +78,7 @@ vectorized! {
 
 /// The forward over rows of `w.len()` values.
 fn norm_rows(x: &[f32], w: &[f32], eps: f32) -> Vec<f32> {
+    let _span = profile::span("rms_norm");
     let mut y = vec![0f32; x.len()];
     y.par_chunks_mut(w.len()).zip(x.par_chunks(w.len())).with_min_len(8).for_each(|(y, x)| forward_row(y, x, w, eps));
     y
@@ -80,6 +86,7 @@ fn norm_rows(x: &[f32], w: &[f32], eps: f32) -> Vec<f32> {
 
 /// The input gradient for the upstream gradient `dy`.
 fn norm_rows_backward(x: &[f32], w: &[f32], eps: f32, dy: &[f32]) -> Vec<f32> {
+    let _span = profile::span("rms_norm back");
     let mut dx = vec![0f32; x.len()];
     dx.par_chunks_mut(w.len())
         .zip(x.par_chunks(w.len()))
@@ -125,8 +132,23 @@ impl NormLayer {
         Ok(norm_rows_backward(x, &w, self.eps, dy))
     }
 
+    /// Each row of x normalised, on a GPU.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn gpu_forward(&self, gpu: &Gpu, x: View) -> CandleResult<Values> {
+        read_gpu!(gpu, w = self.weight);
+        gpu.rms_norm(x, w, self.eps)
+    }
+
+    /// [residual +] the gradient of x for the upstream gradient `dy`, on a GPU.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn gpu_backward(&self, gpu: &Gpu, x: View, dy: View, residual: Option<View>) -> CandleResult<Values> {
+        read_gpu!(gpu, w = self.weight);
+        gpu.rms_norm_back(x, w, self.eps, dy, residual)
+    }
+
     /// `residual` + the gradient of x: the backward of x + f(norm(x)).
     pub(crate) fn backward_onto(&self, residual: &[f32], x: &[f32], dy: &[f32]) -> CandleResult<Vec<f32>> {
+        let _span = profile::span("rms_norm back");
         read!(w = self.weight);
         let (w, eps) = (&*w, self.eps);
         let mut dx = vec![0f32; x.len()];
@@ -155,11 +177,19 @@ pub(crate) fn normed<'a>(norm: Option<&NormLayer>, x: &'a [f32]) -> CandleResult
 
 impl RmsNorm {
     fn input_grad(&self, x: &Tensor, w: &Tensor, dy: &Tensor) -> CandleResult<Tensor> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let gpu = Gpu::of_tensor(x)?;
+            read_gpu!(gpu, xs = x);
+            read_gpu!(gpu, w = w);
+            read_gpu!(gpu, dy = dy);
+            return Ok(gpu.rms_norm_back(xs, w, self.eps, dy, None)?.into_tensor(x.shape()));
+        }
         read!(xs = x);
         read!(w = w);
         read!(dy = dy);
         let dx = norm_rows_backward(&xs, &w, self.eps, &dy);
-        tensor(dx, x.dims(), x.dtype())
+        tensor_like(dx, x)
     }
 
     fn weight_grad(&self, x: &Tensor, w: &Tensor, dy: &Tensor) -> CandleResult<Tensor> {
@@ -183,7 +213,7 @@ impl RmsNorm {
                 *v += p;
             }
         }
-        tensor(dw, w.dims(), w.dtype())
+        tensor_like(dw, w)
     }
 }
 
@@ -197,6 +227,14 @@ impl CustomOp1 for RmsNorm {
         let weight = self.frozen.as_ref().expect("the one-argument form holds its weight");
         read!(w = weight);
         Ok((store(norm_rows(&floats(s, l)?, &w, self.eps), s.dtype())?, l.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> CandleResult<(CudaStorage, Shape)> {
+        let gpu = Gpu::of(&s.device)?;
+        let weight = self.frozen.as_ref().expect("the one-argument form holds its weight");
+        read_gpu!(gpu, w = weight);
+        Ok((gpu.rms_norm(View::of(gpu, s, l)?, w, self.eps)?.into_storage(), l.shape().clone()))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> CandleResult<Option<Tensor>> {
@@ -213,6 +251,19 @@ impl CustomOp2 for RmsNorm {
     fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> CandleResult<(CpuStorage, Shape)> {
         use candle_core::backend::BackendStorage;
         Ok((store(norm_rows(&floats(s1, l1)?, &floats(s2, l2)?, self.eps), s1.dtype())?, l1.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> CandleResult<(CudaStorage, Shape)> {
+        let gpu = Gpu::of(&s1.device)?;
+        let y = gpu.rms_norm(View::of(gpu, s1, l1)?, View::of(gpu, s2, l2)?, self.eps)?;
+        Ok((y.into_storage(), l1.shape().clone()))
     }
 
     fn bwd(&self, x: &Tensor, w: &Tensor, _y: &Tensor, dy: &Tensor) -> CandleResult<(Option<Tensor>, Option<Tensor>)> {

@@ -1,11 +1,16 @@
 //! Rotary position embedding in the "rotate half" pairing (i, i + D/2) (Su et al. 2021, arXiv:2104.09864).
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result as CandleResult, Shape, Tensor};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
+#[cfg(feature = "cuda")]
+use crate::ops::gpu::{Gpu, Values, View, read_gpu};
 use crate::ops::lanes::vectorized;
-use crate::ops::slices::{floats, read, store, tensor};
+use crate::ops::slices::{floats, read, store, tensor_like};
+use crate::profile;
 
 /// The position of each token of x (B, T, H, D).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,8 +118,22 @@ impl Rotation {
         Ok(Self { cos: cos.detach(), sin: sin.detach(), positions: positions.clone() })
     }
 
+    /// Rotates x (B, T, H, D) in place, on a GPU.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn gpu_turn(&self, gpu: &Gpu, x: &mut Values, [b, t, h, d]: [usize; 4], turn: Turn) -> CandleResult<()> {
+        read_gpu!(gpu, cos = self.cos);
+        read_gpu!(gpu, sin = self.sin);
+        let sign = match turn {
+            Turn::Forward => 1.0,
+            Turn::Back => -1.0,
+        };
+        let positions: Vec<u32> = (0..b * t).map(|token| self.positions.at(token / t, token % t, t) as u32).collect();
+        gpu.rope(x, (cos, sin, self.cos.dims()[1]), &positions, (h, d), sign)
+    }
+
     /// Rotates x (B, T, H, D) in place.
     pub(crate) fn turn(&self, x: &mut [f32], [_, t, h, d]: [usize; 4], turn: Turn) -> CandleResult<()> {
+        let _span = profile::span("rope");
         read!(cos = self.cos);
         read!(sin = self.sin);
         let sign = match turn {
@@ -148,11 +167,28 @@ impl CustomOp1 for Rope {
         Ok((store(y, s.dtype())?, l.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> CandleResult<(CudaStorage, Shape)> {
+        let gpu = Gpu::of(&s.device)?;
+        let x = View::of(gpu, s, l)?;
+        let mut y = gpu.converted(x, x.dtype())?;
+        self.rotation.gpu_turn(gpu, &mut y, self.dims, Turn::Forward)?;
+        Ok((y.into_storage(), l.shape().clone()))
+    }
+
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> CandleResult<Option<Tensor>> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let gpu = Gpu::of_tensor(x)?;
+            read_gpu!(gpu, dy = dy);
+            let mut dx = gpu.converted(dy, dy.dtype())?;
+            self.rotation.gpu_turn(gpu, &mut dx, self.dims, Turn::Back)?;
+            return Ok(Some(dx.into_tensor(x.shape())));
+        }
         read!(dy = dy);
         let mut dx = dy.into_owned();
         self.rotation.turn(&mut dx, self.dims, Turn::Back)?;
-        Ok(Some(tensor(dx, x.dims(), x.dtype())?))
+        Ok(Some(tensor_like(dx, x)?))
     }
 }
 

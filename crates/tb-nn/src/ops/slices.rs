@@ -12,11 +12,12 @@ use crate::pressure;
 /// Items per parallel piece when converting: large enough to hide the scheduling.
 const PIECE: usize = 1 << 16;
 
-/// The CPU storage of a tensor; an error on any other device.
-pub(crate) fn cpu(storage: &Storage) -> Result<&CpuStorage> {
+/// The values of a tensor's storage as f32, in logical order: copied from a GPU, for what has no path there.
+pub(crate) fn values<'a>(storage: &'a Storage, layout: &Layout) -> Result<Cow<'a, [f32]>> {
     match storage {
-        Storage::Cpu(s) => Ok(s),
-        Storage::Cuda(_) | Storage::Metal(_) => bail!("this operation has no path for this device yet"),
+        Storage::Cpu(s) => floats(s, layout),
+        Storage::Cuda(s) => Ok(Cow::Owned(floats(&s.to_cpu_storage()?, layout)?.into_owned())),
+        Storage::Metal(_) => bail!("this operation has no path for Metal"),
     }
 }
 
@@ -81,6 +82,11 @@ pub(crate) fn store(values: Vec<f32>, dtype: DType) -> Result<CpuStorage> {
     })
 }
 
+/// f32 values as a tensor of another's shape and dtype on its device, outside any graph.
+pub(crate) fn tensor_like(values: Vec<f32>, like: &Tensor) -> Result<Tensor> {
+    tensor(values, like.shape(), like.dtype())?.to_device(like.device())
+}
+
 /// f32 values as a tensor of `dtype` outside any graph.
 pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>, dtype: DType) -> Result<Tensor> {
     let shape = shape.into();
@@ -102,11 +108,31 @@ pub(crate) fn added(mut a: Vec<f32>, b: &[f32]) -> Vec<f32> {
     a
 }
 
+/// The forward of an operation of N arguments that has no path of its own on a GPU: through the memory of the host.
+#[cfg(feature = "cuda")]
+macro_rules! through_host {
+    ($op:ident: $($storage:ident, $layout:ident);+) => {
+        fn cuda_fwd(
+            &self,
+            $($storage: &candle_core::CudaStorage, $layout: &candle_core::Layout),+
+        ) -> candle_core::Result<(candle_core::CudaStorage, candle_core::Shape)> {
+            use candle_core::backend::{BackendDevice, BackendStorage};
+            let device = through_host!(@first $($storage)+).device().clone();
+            $(let $storage = $storage.to_cpu_storage()?;)+
+            let (y, shape) = $op::cpu_fwd(self, $(&$storage, $layout),+)?;
+            Ok((device.storage_from_cpu_storage_owned(y)?, shape))
+        }
+    };
+    (@first $first:ident $($rest:ident)*) => { $first };
+}
+#[cfg(feature = "cuda")]
+pub(crate) use through_host;
+
 /// Binds `$name` to the f32 values of a tensor (borrowed where possible) until the end of the enclosing block.
 macro_rules! read {
     ($name:ident = $tensor:expr) => {
         let (guard, layout) = $tensor.storage_and_layout();
-        let $name = $crate::ops::slices::floats($crate::ops::slices::cpu(&guard)?, layout)?;
+        let $name = $crate::ops::slices::values(&guard, layout)?;
     };
 }
 pub(crate) use read;

@@ -9,9 +9,11 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result as CandleResult, Tensor, Var, bail};
 
 use super::Gradients;
+use super::gradients::Sum;
 use crate::error::{Error, Result};
 use crate::ops::lanes::vectorized;
 use crate::ops::slices::{floats, store};
+use crate::profile;
 use moments::State;
 
 /// The constants of AdamW; the learning rate comes with each step.
@@ -71,12 +73,7 @@ impl AdamW {
     pub fn new(parameters: Vec<(String, Var)>, config: AdamWConfig) -> Self {
         let parameters = parameters
             .into_iter()
-            .map(|(name, var)| Parameter {
-                decays: decays(&name),
-                name,
-                state: State::zero(var.elem_count(), config.moments),
-                var,
-            })
+            .map(|(name, var)| Parameter { decays: decays(&name), name, state: State::zero(&var, config.moments), var })
             .collect();
         Self { parameters, config, step: 0 }
     }
@@ -92,30 +89,33 @@ impl AdamW {
     ///
     /// The gradients must be those of this optimiser's parameters, in order.
     pub fn step(&mut self, gradients: &Gradients, lr: f64) -> Result<()> {
-        let given: Vec<(&str, &[f32])> = gradients.iter().collect();
+        let given: Vec<(&str, &Sum)> = gradients.sums().collect();
         let fits = given.len() == self.parameters.len()
             && given.iter().zip(&self.parameters).all(|((n, g), p)| *n == p.name && g.len() == p.var.elem_count());
         if !fits {
             return Err(Error::State { what: "the gradients are not those of the optimiser's parameters".into() });
         }
+        let _span = profile::span("adamw");
         self.step += 1;
         let AdamWConfig { beta1, beta2, eps, weight_decay, moments: _ } = self.config;
         let t = self.step as f64;
+        let scalars = |decays: bool| Scalars {
+            keep: (1.0 - lr * if decays { weight_decay } else { 0.0 }) as f32,
+            beta2: beta2 as f32,
+            one_minus_beta1: (1.0 - beta1) as f32,
+            one_minus_beta2: (1.0 - beta2) as f32,
+            step_size: (lr / (1.0 - beta1.powf(t))) as f32,
+            root_correction: (1.0 - beta2.powf(t)).sqrt() as f32,
+            eps: eps as f32,
+        };
+        #[cfg(feature = "cuda")]
+        if self.gpu_step(&given, [scalars(false), scalars(true)])? {
+            return Ok(());
+        }
         for (p, (_, gradient)) in self.parameters.iter_mut().zip(given) {
-            let update = Update {
-                gradient,
-                state: std::sync::Mutex::new(&mut p.state),
-                scalars: Scalars {
-                    keep: (1.0 - lr * if p.decays { weight_decay } else { 0.0 }) as f32,
-                    beta2: beta2 as f32,
-                    one_minus_beta1: (1.0 - beta1) as f32,
-                    one_minus_beta2: (1.0 - beta2) as f32,
-                    step_size: (lr / (1.0 - beta1.powf(t))) as f32,
-                    root_correction: (1.0 - beta2.powf(t)).sqrt() as f32,
-                    eps: eps as f32,
-                },
-            };
-            p.var.inplace_op1(&update)?;
+            let gradient = gradient.values()?;
+            let state = std::sync::Mutex::new(&mut p.state);
+            p.var.inplace_op1(&Update { gradient: &gradient, state, scalars: scalars(p.decays) })?;
         }
         Ok(())
     }
@@ -143,15 +143,16 @@ impl AdamW {
     }
 }
 
+/// The constants of one step.
 #[derive(Clone, Copy)]
-struct Scalars {
-    keep: f32,
-    beta2: f32,
-    one_minus_beta1: f32,
-    one_minus_beta2: f32,
-    step_size: f32,
-    root_correction: f32,
-    eps: f32,
+pub(crate) struct Scalars {
+    pub(crate) keep: f32,
+    pub(crate) beta2: f32,
+    pub(crate) one_minus_beta1: f32,
+    pub(crate) one_minus_beta2: f32,
+    pub(crate) step_size: f32,
+    pub(crate) root_correction: f32,
+    pub(crate) eps: f32,
 }
 
 /// The in-place update of one variable.
@@ -194,6 +195,40 @@ impl InplaceOp1 for Update<'_> {
         run(&mut wide);
         *storage = store(wide, storage.dtype())?;
         Ok(())
+    }
+
+    /// Where the moments are held in the host's memory (8 bits), the values are taken there and back.
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &mut candle_core::CudaStorage, layout: &Layout) -> CandleResult<()> {
+        use candle_core::backend::BackendDevice;
+        let mut values = storage.to_cpu_storage()?;
+        self.cpu_fwd(&mut values, layout)?;
+        *storage = storage.device.storage_from_cpu_storage_owned(values)?;
+        Ok(())
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl AdamW {
+    /// The step where all parameters and moments are f32 on one GPU, in one launch; whether they are.
+    fn gpu_step(&mut self, given: &[(&str, &Sum)], [plain, decayed]: [Scalars; 2]) -> Result<bool> {
+        let mut trained = Vec::with_capacity(given.len());
+        let mut by = 1.0;
+        for (p, (_, sum)) in self.parameters.iter().zip(given) {
+            match (*sum, &p.state) {
+                (Sum::Device(gradient, factor), State::Device { mean, square })
+                    if p.var.dtype() == candle_core::DType::F32 =>
+                {
+                    by = *factor;
+                    let keep = if p.decays { decayed.keep } else { plain.keep };
+                    trained.push((p.var.as_tensor(), gradient, mean.as_tensor(), square.as_tensor(), keep));
+                }
+                _ => return Ok(false),
+            }
+        }
+        let Some((first, ..)) = trained.first() else { return Ok(false) };
+        crate::ops::gpu::Gpu::of_tensor(first)?.adamw(&trained, by as f32, plain)?;
+        Ok(true)
     }
 }
 

@@ -121,6 +121,12 @@ impl FourBit {
         (&self.packed, &self.scales)
     }
 
+    #[cfg(feature = "cuda")]
+    pub(super) fn packed(&self) -> crate::quant::Packed {
+        let scales = (0..self.packed.len().div_ceil(BLOCK_BYTES)).map(|block| self.scales.get(block)).collect();
+        crate::quant::Packed { bytes: self.packed.clone(), scales, levels: Some(levels(self.kind)) }
+    }
+
     pub(super) fn size_bytes(&self) -> usize {
         let scales = match &self.scales {
             BlockScales::Plain(scales) => 4 * scales.len(),

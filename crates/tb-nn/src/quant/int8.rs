@@ -54,6 +54,12 @@ impl Int8 {
         (&self.values, &self.scales)
     }
 
+    #[cfg(feature = "cuda")]
+    pub(super) fn packed(&self) -> crate::quant::Packed {
+        let bytes = self.values.iter().map(|v| *v as u8).collect();
+        crate::quant::Packed { bytes, scales: self.scales.clone(), levels: None }
+    }
+
     pub(super) fn size_bytes(&self) -> usize {
         self.values.len() + 4 * self.scales.len()
     }

@@ -29,7 +29,7 @@ pub(crate) fn read(
     } else {
         return Ok(None);
     };
-    Ok(Some(Quantised { rows, columns, form, rounding }))
+    Ok(Some(Quantised::of(rows, columns, form, rounding)))
 }
 
 struct Stored<'a> {

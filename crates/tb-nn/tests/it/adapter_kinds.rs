@@ -154,11 +154,11 @@ fn merged_equals_unmerged() {
         let difference = golden::max_difference(&merged, &unmerged);
         eprintln!("{name}: merging changes a logit by at most {difference:.2e}");
         assert!(difference <= 1e-4, "{name}: {difference}");
-        let loaded = Decoder::load(dir.path(), DType::F32, &Device::Cpu).unwrap();
+        let loaded = Decoder::load(dir.path(), DType::F32, golden::device()).unwrap();
         assert_eq!(bits(&loaded.logits(&batch).unwrap()), bits(&merged), "{name}");
         let file = dir.path().join("merged.gguf");
         kind.load(AdapterUse::Frozen).save_gguf(&file, GgufFormat::F32, name, &[]).unwrap();
-        let loaded = Decoder::load(&file, DType::F32, &Device::Cpu).unwrap();
+        let loaded = Decoder::load(&file, DType::F32, golden::device()).unwrap();
         let difference = golden::logit_difference(&loaded.logits(&batch).unwrap(), &unmerged, &batch.lengths);
         assert!(difference <= 1e-4, "{name} as GGUF: {difference}");
     }
@@ -301,6 +301,6 @@ fn a_loaded_model_trains_in_full() {
     assert!(run.losses.last() < run.losses.first());
     let dir = golden::TempDir::new();
     run.decoder.save_full(dir.path(), DType::F32).unwrap();
-    let loaded = Decoder::load(dir.path(), DType::F32, &Device::Cpu).unwrap();
+    let loaded = Decoder::load(dir.path(), DType::F32, golden::device()).unwrap();
     assert!(golden::max_difference(&loaded.logits(&batch).unwrap(), &run.decoder.logits(&batch).unwrap()) <= 1e-5);
 }

@@ -56,7 +56,7 @@ fn merged_equals_unmerged() {
         let merged = decoder.logits(&batch).unwrap();
         let difference = golden::max_difference(&merged, &unmerged);
         assert!(difference <= 1e-4, "{name}: {difference}");
-        let loaded = Decoder::load(dir.path(), DType::F32, &Device::Cpu).unwrap();
+        let loaded = Decoder::load(dir.path(), DType::F32, golden::device()).unwrap();
         assert_eq!(golden::max_difference(&loaded.logits(&batch).unwrap(), &merged), 0.0);
         assert_eq!(loaded.config().eos_token_ids, decoder.config().eos_token_ids);
         assert!(decoder.merge_adapter().is_err(), "nothing is left to merge");

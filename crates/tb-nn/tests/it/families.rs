@@ -82,7 +82,7 @@ fn training(family: &str, checkpointing: Checkpointing) -> (f64, f64) {
             total += f64::from(loss.to_scalar::<f32>().unwrap());
             gradients.add(&decoder.trainable(), &loss.backward().unwrap()).unwrap();
         }
-        let norm = clip::clip(&mut gradients, record["max_grad_norm"].as_f64().unwrap());
+        let norm = clip::clip(&mut gradients, record["max_grad_norm"].as_f64().unwrap()).unwrap();
         let relative = |ours: f64, theirs: f64| ((ours - theirs) / theirs).abs();
         assert!(total.is_finite() && norm.is_finite(), "{family} step {step}");
         loss_off = loss_off.max(relative(total, number("losses", step)));
@@ -120,7 +120,7 @@ fn merge(family: &str) -> f32 {
         all.into_iter().map(|(name, t)| (name, t.dims().to_vec())).collect::<std::collections::BTreeMap<_, _>>()
     };
     assert_eq!(stored(dir.path()), stored(&golden::folder(&name(family))), "{family}");
-    let merged = Decoder::load(dir.path(), DType::F32, &Device::Cpu).unwrap();
+    let merged = Decoder::load(dir.path(), DType::F32, golden::device()).unwrap();
     assert_eq!(merged.config().layers, base(family).config().layers, "{family}");
     golden::logit_difference(&merged.logits(&batch).unwrap(), &golden["adapted"], &batch.lengths)
 }
@@ -137,7 +137,7 @@ fn through_gguf(family: &str) -> Option<f32> {
         assert!(matches!(refused, Error::Config { .. }), "{family}: {refused}");
         return None;
     }
-    let back = Decoder::load(&path, DType::F32, &Device::Cpu).unwrap();
+    let back = Decoder::load(&path, DType::F32, golden::device()).unwrap();
     let context = back.config().max_position_embeddings;
     let row = |r: usize| batch.ids[r * batch.width..][..batch.lengths[r].min(context)].to_vec();
     let texts: Vec<Vec<u32>> = (0..batch.rows).map(row).collect();
@@ -172,7 +172,7 @@ fn shapes_of_a_folder_equal_transformers_and_peft() {
     let shown = |found: [f64; 6]| found.map(|x| format!("{x:.1e}")).join(" ");
     let (mut worst, mut refused, mut wrong) = ([0f64; 6], 0, Vec::new());
     for shape in &shapes {
-        if let Err(error) = Decoder::load(Path::new(shape), DType::F32, &Device::Cpu) {
+        if let Err(error) = Decoder::load(Path::new(shape), DType::F32, golden::device()) {
             eprintln!("{shape} is refused: {error}");
             refused += 1;
             continue;
@@ -270,7 +270,7 @@ fn gradients_agree_with_finite_differences() {
 fn a_whole_model_of_every_family_trains_and_is_saved() {
     for family in FAMILIES {
         let config = base(family).config().clone();
-        let decoder = Decoder::init(config.clone(), 3, 0.2, &Device::Cpu).unwrap();
+        let decoder = Decoder::init(config.clone(), 3, 0.2, golden::device()).unwrap();
         let golden = golden::tensors(&name(family));
         let mut batch = golden::batch(&golden);
         batch.labels = batch.ids.iter().map(|id| *id as i32).collect();
@@ -288,7 +288,7 @@ fn a_whole_model_of_every_family_trains_and_is_saved() {
         }
         let dir = golden::TempDir::new();
         decoder.save_full(dir.path(), DType::F32).unwrap();
-        let loaded = Decoder::load(dir.path(), DType::F32, &Device::Cpu).unwrap();
+        let loaded = Decoder::load(dir.path(), DType::F32, golden::device()).unwrap();
         // One path is fused, the other is not.
         let difference = golden::max_difference(&loaded.logits(&batch).unwrap(), &decoder.logits(&batch).unwrap());
         assert!(difference <= 1e-4, "{family}: {difference}");
@@ -313,7 +313,7 @@ fn the_text_model_of_a_gemma3_with_vision_is_loaded() {
         write_tensors(&dir.path().join("model.safetensors"), &renamed, &Default::default()).unwrap();
         let config = serde_json::json!({"model_type": "gemma3", "text_config": text, "vision_config": {}});
         std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
-        let decoder = Decoder::load(dir.path(), DType::F32, &Device::Cpu).unwrap();
+        let decoder = Decoder::load(dir.path(), DType::F32, golden::device()).unwrap();
         let logits = decoder.logits(&batch).unwrap();
         assert!(golden::logit_difference(&logits, &golden["logits"], &batch.lengths) <= 1e-4);
     }

@@ -20,13 +20,13 @@ fn file(name: &str) -> PathBuf {
 fn logits_equal_those_of_the_same_values_in_transformers() {
     for (model, expected) in FILES {
         let expected = read_tensors(&file(expected), &Device::Cpu).unwrap();
-        let decoder = Decoder::load(&file(model), DType::F32, &Device::Cpu).unwrap();
+        let decoder = Decoder::load(&file(model), DType::F32, golden::device()).unwrap();
         let batch = golden::batch(&expected);
         let difference =
             golden::logit_difference(&decoder.logits(&batch).unwrap(), &expected["logits"], &batch.lengths);
         eprintln!("{model}: largest difference of a logit {difference:e}");
         assert!(difference <= 1e-4, "{model}: {difference}");
-        Decoder::load(&file(model), DType::BF16, &Device::Cpu).unwrap();
+        Decoder::load(&file(model), DType::BF16, golden::device()).unwrap();
     }
 }
 
@@ -37,7 +37,7 @@ fn every_family_goes_out_and_comes_back() {
     for name in golden::MODELS {
         let (path, golden) = (dir.path().join(format!("{name}.gguf")), golden::tensors(name));
         golden::decoder(name).save_gguf(&path, GgufFormat::F32, name, &[]).unwrap();
-        let back = Decoder::load(&path, DType::F32, &Device::Cpu).unwrap();
+        let back = Decoder::load(&path, DType::F32, golden::device()).unwrap();
         let batch = golden::batch(&golden);
         let difference = golden::logit_difference(&back.logits(&batch).unwrap(), &golden["logits"], &batch.lengths);
         eprintln!("{name}: largest difference of a logit through GGUF {difference:e}");
@@ -59,7 +59,7 @@ fn an_adapter_is_merged_into_the_file() {
     for (format, limit) in [(GgufFormat::F32, 1e-4), (GgufFormat::F16, 2e-2), (GgufFormat::Q8_0, 0.3)] {
         let path = dir.path().join("merged.gguf");
         decoder.save_gguf(&path, format, "merged", &[]).unwrap();
-        let logits = Decoder::load(&path, DType::F32, &Device::Cpu).unwrap().logits(&batch).unwrap();
+        let logits = Decoder::load(&path, DType::F32, golden::device()).unwrap().logits(&batch).unwrap();
         let difference = golden::logit_difference(&logits, &golden["logits"], &batch.lengths);
         eprintln!("{format:?}: {difference:e}");
         assert!(difference <= limit, "{format:?}: {difference}");
@@ -76,7 +76,7 @@ fn load(bytes: &[u8]) -> Result<(), String> {
     let dir = golden::TempDir::new();
     let path = dir.path().join("model.gguf");
     std::fs::write(&path, bytes).unwrap();
-    match Decoder::load(&path, DType::F32, &Device::Cpu) {
+    match Decoder::load(&path, DType::F32, golden::device()) {
         Ok(_) => Ok(()),
         Err(error) => {
             let text = error.to_string();
@@ -125,7 +125,7 @@ fn a_family_is_written_as_it_is_or_not_at_all() {
     for family in ["llama", "llama_yarn", "phi3"] {
         let (golden, saved) = save(family);
         saved.unwrap();
-        let back = Decoder::load(&path, DType::F32, &Device::Cpu).unwrap();
+        let back = Decoder::load(&path, DType::F32, golden::device()).unwrap();
         let batch = golden::batch(&golden);
         let difference = golden::logit_difference(&back.logits(&batch).unwrap(), &golden["logits"], &batch.lengths);
         eprintln!("{family}: largest difference of a logit through GGUF {difference:e}");

@@ -4,18 +4,33 @@ use candle_core::{DType, Device, Tensor, Var};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tb_nn::checkpoint::{read_json, read_tensors};
 use tb_nn::{Batch, Decoder, Row};
 
 pub const MODELS: [&str; 3] = ["llama_tied", "llama_scaled", "qwen2"];
 
+/// The repository where it was built, or where it lies now (`TONEBRIDGE_ROOT`): a GPU machine is given the tests already built.
 pub fn folder(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/nn").join(name)
+    let root = std::env::var_os("TONEBRIDGE_ROOT").map(PathBuf::from);
+    let root = root.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.."));
+    root.join("tests/golden/nn").join(name)
+}
+
+/// Where the decoders of these tests compute: the CPU, or the first GPU where `TONEBRIDGE_TEST_DEVICE` is `cuda`.
+pub fn device() -> &'static Device {
+    static DEVICE: OnceLock<Device> = OnceLock::new();
+    DEVICE.get_or_init(|| match std::env::var("TONEBRIDGE_TEST_DEVICE").as_deref() {
+        #[cfg(feature = "cuda")]
+        Ok("cuda") => tb_nn::cuda::open(0).unwrap(),
+        Ok(other) => panic!("these tests were not built for the device {other}"),
+        Err(_) => Device::Cpu,
+    })
 }
 
 pub fn decoder(name: &str) -> Decoder {
-    Decoder::load(&folder(name), DType::F32, &Device::Cpu).unwrap()
+    Decoder::load(&folder(name), DType::F32, device()).unwrap()
 }
 
 pub fn tensors(name: &str) -> HashMap<String, Tensor> {

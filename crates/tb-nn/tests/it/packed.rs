@@ -129,9 +129,9 @@ fn micro_batches_add_up_also_with_dropout_and_noise() {
         for micro in [4, 1] {
             let (loss, others) = step(micro);
             assert!((loss - whole).abs() <= 1e-5 * whole, "{micro}: {loss} {whole}");
-            for ((key, a), (_, b)) in gradients.iter().zip(others.iter()) {
+            for ((key, a), (_, b)) in gradients.values().unwrap().iter().zip(others.values().unwrap().iter()) {
                 let largest = a.iter().fold(0f32, |m, v| m.max(v.abs()));
-                let off = a.iter().zip(b).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+                let off = a.iter().zip(b.iter()).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
                 assert!(off <= 1e-5 * largest.max(1.0), "{key}: {off:e} of {largest:e}");
             }
         }

@@ -1,7 +1,7 @@
 //! Logits, log-probabilities and greedy answers of tiny random models equal transformers'.
 
 use crate::golden::{self, MODELS};
-use candle_core::{DType, Device};
+use candle_core::DType;
 use tb_nn::generate::cached_logits;
 use tb_nn::{Decoder, Finish, Flow, GenerationConfig, Pass, generate};
 
@@ -24,7 +24,7 @@ fn bf16_stays_near_f32() {
     for name in MODELS {
         let golden = golden::tensors(name);
         let batch = golden::batch(&golden);
-        let decoder = Decoder::load(&golden::folder(name), DType::BF16, &Device::Cpu).unwrap();
+        let decoder = Decoder::load(&golden::folder(name), DType::BF16, golden::device()).unwrap();
         let logits = decoder.logits(&batch).unwrap();
         let difference = golden::logit_difference(&logits, &golden["logits"], &batch.lengths);
         let largest = golden::floats(&golden["logits"]).iter().map(|l| l.abs()).fold(0.0, golden::nan_max);

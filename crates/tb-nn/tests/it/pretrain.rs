@@ -13,7 +13,7 @@ const TRAIN: Pass = Pass::Train { seed: 1, step: 0, first_row: 0 };
 
 fn random(name: &str) -> Decoder {
     let config = tb_nn::decoder::read_config(&golden::folder(name)).unwrap();
-    Decoder::init(config, 9, 0.1, &Device::Cpu).unwrap()
+    Decoder::init(config, 9, 0.1, golden::device()).unwrap()
 }
 
 fn batch() -> Batch {
@@ -89,7 +89,7 @@ fn a_random_model_learns_and_is_written_in_each_dtype() {
         let stored = read_tensors(&dir.path().join("model.safetensors"), &Device::Cpu).unwrap();
         assert!(stored.values().all(|t| t.dtype() == dtype));
         assert!(!stored.contains_key("lm_head.weight"), "a tied head is not written twice");
-        let loaded = Decoder::load(dir.path(), DType::F32, &Device::Cpu).unwrap();
+        let loaded = Decoder::load(dir.path(), DType::F32, golden::device()).unwrap();
         assert_eq!(loaded.config().ropes, decoder.config().ropes);
         let difference = golden::max_difference(&loaded.logits(&batch()).unwrap(), &trained);
         assert!(difference <= bound, "{dtype:?}: {difference}");
@@ -100,7 +100,7 @@ fn a_random_model_learns_and_is_written_in_each_dtype() {
 fn first_values_depend_on_seed_and_name() {
     let (a, b) = (random("qwen2"), random("qwen2"));
     let config = a.config().clone();
-    let other = Decoder::init(config, 10, 0.1, &Device::Cpu).unwrap();
+    let other = Decoder::init(config, 10, 0.1, golden::device()).unwrap();
     for (((name, x), (_, y)), (_, z)) in a.trainable().iter().zip(b.trainable()).zip(other.trainable()) {
         let values = golden::floats(x.as_tensor());
         assert_eq!(values, golden::floats(y.as_tensor()));

@@ -45,7 +45,7 @@ pub fn train_on(record: &Value, decoder: Decoder) -> Run {
             gradients.add(&decoder.trainable(), &loss.backward().unwrap()).unwrap();
         }
         losses.push(total);
-        norms.push(clip::clip(&mut gradients, record["max_grad_norm"].as_f64().unwrap()));
+        norms.push(clip::clip(&mut gradients, record["max_grad_norm"].as_f64().unwrap()).unwrap());
         optimiser.step(&gradients, lr).unwrap();
     }
     Run { losses, norms, decoder }

@@ -1,6 +1,7 @@
 //! The model in memory: one base with its tokenizer, and the adapters used last. Adapters are put on and taken off the one base; a base
 //! without an adapter is the base as it was loaded.
 
+use candle_core::Device;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -14,7 +15,7 @@ use tb_nn::decoder::{Adapter, Decoder};
 use tb_nn::generate::GenerationConfig;
 
 use crate::error::{Failure, Result};
-use crate::{device, generate, memory, models};
+use crate::{device, generate, models};
 
 /// Adapters that stay in memory at most.
 const KEPT_ADAPTERS: usize = 16;
@@ -66,10 +67,11 @@ impl Resident {
             }
             return Ok(resident.loaded(begun));
         }
-        check_room(load)?;
+        let device = device::open(&load.device)?;
+        check_room(load, &device)?;
         let tokenizer = models::tokenizer(&load.base)?;
-        let dtype = device::dtype(load.dtype);
-        let decoder = Decoder::load_as(&load.base, dtype, load.quantization, &device::open(&load.device)?)?;
+        let dtype = device::dtype(load.dtype, &device);
+        let decoder = Decoder::load_as(&load.base, dtype, load.quantization, &device)?;
         let resident = Self { load: load.clone(), decoder, tokenizer, adapters: Vec::new(), worn: Worn::Nothing };
         let loaded = resident.loaded(begun);
         *place = Some(resident);
@@ -180,14 +182,14 @@ impl AdapterFile {
 }
 
 /// Refuses a base that the free memory cannot hold, before the system has to end the process.
-fn check_room(load: &Load) -> Result<()> {
+fn check_room(load: &Load, device: &Device) -> Result<()> {
     let config = read_config(&load.base)?;
-    let weight_bytes = device::dtype(load.dtype).size_in_bytes() as u64;
+    let weight_bytes = device::dtype(load.dtype, device).size_in_bytes() as u64;
     let need = match load.quantization.or(config.stored_quantization()) {
         Some(quantization) => quantization.base_bytes(&config, weight_bytes),
         None => config.parameter_count() * weight_bytes,
     };
-    match memory::free_bytes() {
+    match device::free_bytes(device) {
         Some(free) if free < need => {
             let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
             let message = format!(

@@ -8,7 +8,9 @@ use rayon::prelude::*;
 use super::{Keep, nll_and_softmax, through_cap};
 use crate::error::{Error, Result};
 use crate::ops::lanes::soft_cap;
-use crate::ops::slices::{floats, read, tensor};
+#[cfg(feature = "cuda")]
+use crate::ops::slices::through_host;
+use crate::ops::slices::{floats, read, tensor_like};
 
 struct LogitsCrossEntropy {
     targets: Vec<u32>,
@@ -53,6 +55,9 @@ fn check(op: &'static str, logits: &Tensor, targets: &[u32]) -> Result<usize> {
 }
 
 impl CustomOp1 for LogitsCrossEntropy {
+    #[cfg(feature = "cuda")]
+    through_host!(CustomOp1: s, l);
+
     fn name(&self) -> &'static str {
         "logits-cross-entropy"
     }
@@ -81,7 +86,7 @@ impl CustomOp1 for LogitsCrossEntropy {
         let scale = dy.to_dtype(candle_core::DType::F32)?.to_scalar::<f32>()?;
         let kept = self.grad.get().expect("the forward ran before the backward");
         let values = kept.par_iter().with_min_len(1 << 14).map(|v| v * scale).collect();
-        Ok(Some(tensor(values, logits.dims(), logits.dtype())?))
+        Ok(Some(tensor_like(values, logits)?))
     }
 }
 

@@ -12,7 +12,9 @@ use super::{Dropout, Hidden, LowRank, add_bias, dims, row_width, with_last};
 use crate::error::{Error, Result};
 use crate::ops::constant::{Constant, ConstantRef};
 use crate::ops::matmul::{Mat, ONE, Old, product, read_weight};
-use crate::ops::slices::{floats, read, store, tensor};
+#[cfg(feature = "cuda")]
+use crate::ops::slices::through_host;
+use crate::ops::slices::{floats, read, store, tensor, tensor_like};
 
 /// Rows handled at a time.
 const ROWS: usize = 64;
@@ -103,6 +105,9 @@ pub fn gain(z: &Tensor, magnitude: &Tensor, norms: &Tensor, bias: Option<&Tensor
 }
 
 impl CustomOp2 for Gain {
+    #[cfg(feature = "cuda")]
+    through_host!(CustomOp2: s1, l1; s2, l2);
+
     fn name(&self) -> &'static str {
         "gain"
     }
@@ -136,11 +141,11 @@ impl CustomOp2 for Gain {
         let dz = if z.track_op() {
             let mut dz = dys.to_vec();
             by_gain(&mut dz, &ms, &n, |gain, d| *d *= gain);
-            Some(tensor(dz, z.dims(), z.dtype())?)
+            Some(tensor_like(dz, z)?)
         } else {
             None
         };
-        Ok((dz, Some(tensor(dm, m.dims(), m.dtype())?)))
+        Ok((dz, Some(tensor_like(dm, m)?)))
     }
 }
 
@@ -235,6 +240,9 @@ fn by_gain(values: &mut [f32], m: &[f32], n: &[f32], f: impl Fn(f32, &mut f32) +
 }
 
 impl CustomOp2 for DoraLinear {
+    #[cfg(feature = "cuda")]
+    through_host!(CustomOp2: s1, l1; s2, l2);
+
     fn name(&self) -> &'static str {
         "dora-linear"
     }
@@ -305,10 +313,7 @@ impl CustomOp2 for DoraLinear {
         }
         let (da, db) = self.low_rank.backward((&xs, hidden), (a, b), &dz, dx.as_deref_mut());
         let flat = [da, db, dm].concat();
-        Ok((
-            dx.map(|dx| tensor(dx, x.dims(), x.dtype())).transpose()?,
-            Some(tensor(flat, trained.dims(), trained.dtype())?),
-        ))
+        Ok((dx.map(|dx| tensor_like(dx, x)).transpose()?, Some(tensor_like(flat, trained)?)))
     }
 }
 

@@ -2,11 +2,16 @@
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result as CandleResult, Shape, Tensor};
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+
 use super::{add_bias, dims, with_last};
 use crate::error::Result;
 use crate::ops::constant::{Constant, ConstantRef};
+#[cfg(feature = "cuda")]
+use crate::ops::gpu::{Gpu, View, read_gpu};
 use crate::ops::matmul::{Weight, read_weight};
-use crate::ops::slices::{floats, read, store, tensor};
+use crate::ops::slices::{floats, read, store, tensor_like};
 
 struct FrozenLinear {
     weight: Constant,
@@ -51,10 +56,23 @@ impl CustomOp1 for FrozenLinear {
         Ok((store(y, s.dtype())?, with_last(l.dims(), self.dims.1).into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> CandleResult<(CudaStorage, Shape)> {
+        let gpu = Gpu::of(&s.device)?;
+        let y = gpu.linear(&self.weight, self.bias.as_ref(), self.dims, View::of(gpu, s, l)?)?;
+        Ok((y.into_storage(), with_last(l.dims(), self.dims.1).into()))
+    }
+
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> CandleResult<Option<Tensor>> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let gpu = Gpu::of_tensor(x)?;
+            read_gpu!(gpu, dy = dy);
+            return Ok(Some(gpu.linear_back(&self.weight, self.dims, dy)?.into_tensor(x.shape())));
+        }
         read!(dy_values = dy);
         read_weight!(weight = self.weight);
         let dx = weight.new_backward(self.dims, &dy_values);
-        Ok(Some(tensor(dx, x.dims(), x.dtype())?))
+        Ok(Some(tensor_like(dx, x)?))
     }
 }

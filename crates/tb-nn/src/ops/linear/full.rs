@@ -5,7 +5,9 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result as CandleResu
 use super::{add_bias, dims, with_last};
 use crate::error::Result;
 use crate::ops::matmul::{ALL, Mat, Weight, new_product, read_weight};
-use crate::ops::slices::{floats, read, store, tensor};
+#[cfg(feature = "cuda")]
+use crate::ops::slices::through_host;
+use crate::ops::slices::{floats, read, store, tensor_like};
 
 struct FullLinear {
     dims: (usize, usize, usize),
@@ -26,14 +28,14 @@ impl FullLinear {
         read!(dy = dy);
         let dx = if x.track_op() {
             read_weight!(w = weight);
-            Some(tensor(w.new_backward(self.dims, &dy), x.dims(), x.dtype())?)
+            Some(tensor_like(w.new_backward(self.dims, &dy), x)?)
         } else {
             None
         };
         let dw = if weight.track_op() {
             read!(x = x);
             let dw = new_product((o, i, n), Mat::transposed(&dy, o), Mat::rows(&x, i), 1.0, ALL);
-            Some(tensor(dw, (o, i), weight.dtype())?)
+            Some(tensor_like(dw, weight)?)
         } else {
             None
         };
@@ -53,6 +55,9 @@ pub(super) fn bias_grad(dy: &[f32], o: usize) -> Vec<f32> {
 }
 
 impl CustomOp2 for FullLinear {
+    #[cfg(feature = "cuda")]
+    through_host!(CustomOp2: s1, l1; s2, l2);
+
     fn name(&self) -> &'static str {
         "full-linear"
     }
@@ -69,6 +74,9 @@ impl CustomOp2 for FullLinear {
 }
 
 impl CustomOp3 for FullLinear {
+    #[cfg(feature = "cuda")]
+    through_host!(CustomOp3: s1, l1; s2, l2; s3, l3);
+
     fn name(&self) -> &'static str {
         "full-linear-bias"
     }
@@ -98,7 +106,7 @@ impl CustomOp3 for FullLinear {
     ) -> CandleResult<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (dx, dw) = self.weight_grads(x, w, dy)?;
         read!(dy = dy);
-        let db = tensor(bias_grad(&dy, self.dims.1), bias.dims(), bias.dtype())?;
+        let db = tensor_like(bias_grad(&dy, self.dims.1), bias)?;
         Ok((dx, dw, Some(db)))
     }
 }

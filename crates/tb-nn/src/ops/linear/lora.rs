@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result as CandleResult, Shape, Tensor};
+#[cfg(feature = "cuda")]
+use candle_core::{CudaStorage, DType};
 use rayon::prelude::*;
 use tb_core::random::Stream;
 
@@ -14,9 +16,12 @@ use super::frozen::forward;
 use super::{dims, with_last};
 use crate::error::{Error, Result};
 use crate::ops::constant::{Constant, ConstantRef};
+#[cfg(feature = "cuda")]
+use crate::ops::gpu::{Gpu, Mask, Narrow, Values, View, read_gpu};
 use crate::ops::lanes::vectorized;
 use crate::ops::matmul::{ALL, Mat, ONE, Old, new_product, product, read_weight};
-use crate::ops::slices::{floats, read, store, tensor};
+use crate::ops::slices::{floats, read, store, tensor_like};
+use crate::profile;
 
 /// Dropout of the adapter's input x (B, T, I): element i of token t of row b is kept when word t I + i of the stream of row
 /// `first_row` + b says so, then scaled by 1 / (1 - p). So a step drops the same elements however it is cut into micro-batches.
@@ -48,6 +53,8 @@ struct LoraLinear {
     dims: (usize, usize, usize),
     low_rank: LowRank,
     hidden: OnceLock<Hidden>,
+    #[cfg(feature = "cuda")]
+    gpu_hidden: OnceLock<Narrow>,
 }
 
 /// y = x W' + b + s (drop(x) A') B' with constant W (O, I) and b (O), trained A (r, I) and B (O, r), s = `scaling`.
@@ -81,6 +88,8 @@ pub fn lora_linear<'a>(
         dims,
         low_rank: LowRank { rank, inputs: i, outputs: o, scaling: scaling as f32, dropout },
         hidden: OnceLock::new(),
+        #[cfg(feature = "cuda")]
+        gpu_hidden: OnceLock::new(),
     };
     Ok(x.apply_op3(a, b, op)?)
 }
@@ -109,6 +118,16 @@ impl Dropped {
     }
 }
 
+#[cfg(feature = "cuda")]
+impl Dropped {
+    /// Values of this shape, masked.
+    fn gpu_masked(&self, gpu: &Gpu, values: View, shape: &Shape) -> CandleResult<Values> {
+        let tokens = shape.elem_count() / shape.dims().last().copied().unwrap_or(1).max(1);
+        let masked = gpu.dropout(values, &self.0.on_gpu(tokens), None)?;
+        Ok(masked.expect("there is a new value where nothing is added to"))
+    }
+}
+
 impl CustomOp1 for Dropped {
     fn name(&self) -> &'static str {
         "dropped"
@@ -121,11 +140,23 @@ impl CustomOp1 for Dropped {
         Ok((store(y, s.dtype())?, l.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> CandleResult<(CudaStorage, Shape)> {
+        let gpu = Gpu::of(&s.device)?;
+        Ok((self.gpu_masked(gpu, View::of(gpu, s, l)?, l.shape())?.into_storage(), l.shape().clone()))
+    }
+
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> CandleResult<Option<Tensor>> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let gpu = Gpu::of_tensor(x)?;
+            read_gpu!(gpu, dy = dy);
+            return Ok(Some(self.gpu_masked(gpu, dy, x.shape())?.into_tensor(x.shape())));
+        }
         read!(dy = dy);
         let mut dx = dy.to_vec();
         self.mask(&mut dx, x.shape());
-        Ok(Some(tensor(dx, x.dims(), x.dtype())?))
+        Ok(Some(tensor_like(dx, x)?))
     }
 }
 
@@ -172,6 +203,18 @@ impl RowDropout {
                 }
             }
             token += run;
+        }
+    }
+
+    /// The mask of `tokens` tokens as a GPU makes it.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn on_gpu(&self, tokens: usize) -> Mask {
+        Mask {
+            stream: self.dropout.stream.words(),
+            first_row: self.dropout.first_row,
+            rows: tokens / self.width,
+            threshold: self.threshold(),
+            scale: self.scale(),
         }
     }
 
@@ -270,6 +313,7 @@ impl LowRank {
 
     /// h = drop(x) A' (N, r), with the mask that was drawn.
     pub(crate) fn down(&self, x: &[f32], a: &[f32]) -> Hidden {
+        let _span = profile::span("adapter");
         let (r, i) = (self.rank, self.inputs);
         let n = x.len() / i.max(1);
         let Some(dropout) = &self.dropout else {
@@ -292,6 +336,7 @@ impl LowRank {
 
     /// y += s h B'.
     pub(crate) fn up(&self, y: &mut [f32], hidden: &Hidden, b: &[f32]) {
+        let _span = profile::span("adapter");
         let (r, o, h) = (self.rank, self.outputs, &hidden.h);
         product((h.len() / r, o, r), y, Old::Add, Mat::rows(h, r), Mat::transposed(b, r), self.scaling, ALL);
     }
@@ -304,6 +349,7 @@ impl LowRank {
         dy: &[f32],
         dx: Option<&mut [f32]>,
     ) -> (Vec<f32>, Vec<f32>) {
+        let _span = profile::span("adapter back");
         let (r, o, h) = (self.rank, self.outputs, &hidden.h);
         let n = h.len() / r;
         let dh = new_product((n, r, o), Mat::rows(dy, o), Mat::rows(b, r), self.scaling, ALL);
@@ -364,6 +410,31 @@ impl LowRank {
     }
 }
 
+#[cfg(feature = "cuda")]
+impl LoraLinear {
+    fn gpu_backward(
+        &self,
+        x: &Tensor,
+        a: &Tensor,
+        b: &Tensor,
+        dy: &Tensor,
+    ) -> CandleResult<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let gpu = Gpu::of_tensor(x)?;
+        let h = self.gpu_hidden.get().expect("the forward ran before the backward");
+        read_gpu!(gpu, xs = x);
+        read_gpu!(gpu, a_values = a);
+        read_gpu!(gpu, b_values = b);
+        read_gpu!(gpu, dy = dy);
+        let factors = (gpu.converted(a_values, xs.dtype())?, gpu.converted(b_values, xs.dtype())?);
+        let mut dx = x.track_op().then(|| gpu.linear_back(&self.weight, self.dims, dy)).transpose()?;
+        let grads = (gpu.new_values(a.elem_count(), DType::F32)?, gpu.new_values(b.elem_count(), DType::F32)?);
+        let views = (grads.0.view(), grads.1.view());
+        self.low_rank.gpu_backward(gpu, (xs, h), (factors.0.view(), factors.1.view()), dy, dx.as_mut(), views)?;
+        let (da, db) = (grads.0.into_tensor(a.shape()), grads.1.into_tensor(b.shape()));
+        Ok((dx.map(|dx| dx.into_tensor(x.shape())), Some(da.to_dtype(a.dtype())?), Some(db.to_dtype(b.dtype())?)))
+    }
+}
+
 impl CustomOp3 for LoraLinear {
     fn name(&self) -> &'static str {
         "lora-linear"
@@ -389,6 +460,25 @@ impl CustomOp3 for LoraLinear {
         Ok((store(y, s1.dtype())?, with_last(l1.dims(), self.dims.1).into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+        s3: &CudaStorage,
+        l3: &Layout,
+    ) -> CandleResult<(CudaStorage, Shape)> {
+        let gpu = Gpu::of(&s1.device)?;
+        let (x, a, b) = (View::of(gpu, s1, l1)?, View::of(gpu, s2, l2)?, View::of(gpu, s3, l3)?);
+        let y = gpu.linear(&self.weight, self.bias.as_ref(), self.dims, x)?;
+        let (a, b) = (gpu.converted(a, x.dtype())?, gpu.converted(b, x.dtype())?);
+        let h = self.low_rank.gpu_forward(gpu, x, (a.view(), b.view()), y.view())?;
+        let _ = self.gpu_hidden.set(h);
+        Ok((y.into_storage(), with_last(l1.dims(), self.dims.1).into()))
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -397,6 +487,10 @@ impl CustomOp3 for LoraLinear {
         _y: &Tensor,
         dy: &Tensor,
     ) -> CandleResult<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return self.gpu_backward(x, a, b, dy);
+        }
         read!(dy = dy);
         read!(a_values = a);
         read!(b_values = b);
@@ -405,10 +499,6 @@ impl CustomOp3 for LoraLinear {
         let h = self.hidden.get().expect("the forward ran before the backward");
         let mut dx = x.track_op().then(|| weight.new_backward(self.dims, &dy));
         let (da, db) = self.low_rank.backward((&x_values, h), (&a_values, &b_values), &dy, dx.as_deref_mut());
-        Ok((
-            dx.map(|dx| tensor(dx, x.dims(), x.dtype())).transpose()?,
-            Some(tensor(da, a.dims(), a.dtype())?),
-            Some(tensor(db, b.dims(), b.dtype())?),
-        ))
+        Ok((dx.map(|dx| tensor_like(dx, x)).transpose()?, Some(tensor_like(da, a)?), Some(tensor_like(db, b)?)))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use candle_core::{DType, Device, Shape, Tensor};
+use candle_core::{DType, Device, Shape, Tensor, Var};
 use rayon::prelude::*;
 use tb_core::quantization::BYTE_BLOCK;
 
@@ -18,8 +18,19 @@ const MIN_8BIT_VALUES: usize = 4096;
 
 /// Both moments of a variable.
 pub(super) enum State {
-    F32 { mean: Vec<f32>, square: Vec<f32> },
-    EightBit { mean: Bytes, square: Bytes },
+    F32 {
+        mean: Vec<f32>,
+        square: Vec<f32>,
+    },
+    EightBit {
+        mean: Bytes,
+        square: Bytes,
+    },
+    /// f32 beside a variable that is not in the host's memory.
+    Device {
+        mean: Var,
+        square: Var,
+    },
 }
 
 /// A moment in 8 bits: a byte per value and a scale per block.
@@ -41,10 +52,19 @@ impl Bytes {
 }
 
 impl State {
-    pub(super) fn zero(n: usize, moments: Moments) -> Self {
+    pub(super) fn zero(var: &Var, moments: Moments) -> Self {
+        let n = var.elem_count();
         match moments {
             Moments::EightBit if n >= MIN_8BIT_VALUES => {
                 Self::EightBit { mean: Bytes::zero(n), square: Bytes::zero(n) }
+            }
+            Moments::EightBit | Moments::F32 if var.device().is_cuda() => {
+                let zeros = || Var::zeros(var.shape(), DType::F32, var.device());
+                match (zeros(), zeros()) {
+                    (Ok(mean), Ok(square)) => Self::Device { mean, square },
+                    // No room there: they stay in the host's memory, and the step goes through it.
+                    (Err(_), _) | (_, Err(_)) => Self::F32 { mean: vec![0.0; n], square: vec![0.0; n] },
+                }
             }
             Moments::EightBit | Moments::F32 => Self::F32 { mean: vec![0.0; n], square: vec![0.0; n] },
         }
@@ -58,6 +78,7 @@ impl State {
                 .zip(mean.par_chunks_mut(PIECE))
                 .zip(square.par_chunks_mut(PIECE))
                 .for_each(|(((p, g), m), v)| update_piece(p, g, m, v, scalars)),
+            Self::Device { .. } => unreachable!("moments on a device are stepped there"),
             Self::EightBit { mean, square } => {
                 pieces.zip(mean.pieces()).zip(square.pieces()).for_each(|(((p, g), m), v)| {
                     let blocks = p.chunks_mut(BYTE_BLOCK).zip(g.chunks(BYTE_BLOCK));
@@ -84,6 +105,10 @@ impl State {
             Self::F32 { mean, square } => [("exp_avg", mean), ("exp_avg_sq", square)]
                 .into_iter()
                 .map(|(kind, values)| named(kind, Tensor::from_slice(values, shape, &Device::Cpu)))
+                .collect(),
+            Self::Device { mean, square } => [("exp_avg", mean), ("exp_avg_sq", square)]
+                .into_iter()
+                .map(|(kind, moment)| named(kind, moment.to_device(&Device::Cpu)))
                 .collect(),
             Self::EightBit { mean, square } => [("1", mean), ("2", square)]
                 .into_iter()
@@ -122,6 +147,12 @@ impl State {
         Ok(match self {
             Self::F32 { .. } => Self::F32 { mean: floats("exp_avg", shape)?, square: floats("exp_avg_sq", shape)? },
             Self::EightBit { .. } => Self::EightBit { mean: moment("1")?, square: moment("2")? },
+            Self::Device { mean, .. } => {
+                let there = |kind| -> Result<Var> {
+                    Ok(Var::from_tensor(&find(kind, shape, DType::F32)?.to_device(mean.device())?)?)
+                };
+                Self::Device { mean: there("exp_avg")?, square: there("exp_avg_sq")? }
+            }
         })
     }
 }

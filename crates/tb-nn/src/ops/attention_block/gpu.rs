@@ -1,0 +1,133 @@
+//! The attention half of a block on a GPU: the passes of `attention_block.rs`, on device memory.
+
+use candle_core::{CudaStorage, Layout, Result, Tensor};
+
+use super::Op;
+use crate::ops::attention::Dims;
+use crate::ops::gpu::{Adapters, Attended, Gpu, Half, Values, View, read_gpu};
+use crate::ops::mlp_block::gpu::{normed, with_gradients};
+use crate::ops::rms_norm::NormLayer;
+use crate::ops::rope::Turn;
+
+pub(super) struct Kept {
+    q: Values,
+    k: Values,
+    v: Values,
+    attended: Attended,
+    /// o's result, where a norm follows.
+    result: Option<Values>,
+    hidden: (Vec<Half>, Half),
+}
+
+impl Op {
+    /// Rotates queries and keys in place.
+    fn gpu_turn(&self, gpu: &Gpu, q: &mut Values, k: &mut Values, turn: Turn) -> Result<()> {
+        let Some(rotation) = &self.rotation else { return Ok(()) };
+        let Dims { rows, tokens, heads, kv_heads, size } = self.core.dims;
+        rotation.gpu_turn(gpu, q, [rows, tokens, heads, size], turn)?;
+        rotation.gpu_turn(gpu, k, [rows, tokens, kv_heads, size], turn)
+    }
+
+    /// Projected queries and keys as they are attended, where a norm comes first.
+    fn gpu_normalised(&self, gpu: &Gpu, [nq, nk]: &[NormLayer; 2], q: View, k: View) -> Result<(Values, Values)> {
+        let (mut q, mut k) = (nq.gpu_forward(gpu, q)?, nk.gpu_forward(gpu, k)?);
+        self.gpu_turn(gpu, &mut q, &mut k, Turn::Forward)?;
+        Ok((q, k))
+    }
+
+    pub(super) fn gpu_forward(
+        &self,
+        (x, layout): (&CudaStorage, &Layout),
+        flat: Option<(&CudaStorage, &Layout)>,
+    ) -> Result<CudaStorage> {
+        let gpu = Gpu::of(&x.device)?;
+        let x = View::of(gpu, x, layout)?;
+        let flat = flat.map(|(s, l)| View::of(gpu, s, l)).transpose()?;
+        let flat = Adapters::new(gpu, flat, x.dtype())?;
+        let normed = normed(gpu, self.before.as_ref(), x)?;
+        let n = normed.as_ref().map_or(x, Values::view);
+        let ([mut q, mut k, v], inputs) = self.inputs.gpu_forward(gpu, n, &flat)?;
+        drop(normed);
+        let attended = match &self.query_key {
+            None => {
+                self.gpu_turn(gpu, &mut q, &mut k, Turn::Forward)?;
+                gpu.attention(&self.core, q.view(), k.view(), v.view())?
+            }
+            Some(norms) => {
+                let (q, k) = self.gpu_normalised(gpu, norms, q.view(), k.view())?;
+                gpu.attention(&self.core, q.view(), k.view(), v.view())?
+            }
+        };
+        let (result, y, output) = match &self.after {
+            None => {
+                let (y, h) = self.output.gpu_forward(gpu, attended.out.view(), Some(x), &flat)?;
+                (None, y, h)
+            }
+            Some(norm) => {
+                let (result, h) = self.output.gpu_forward(gpu, attended.out.view(), None, &flat)?;
+                let y = gpu.add(norm.gpu_forward(gpu, result.view())?.view(), x)?;
+                (Some(result), y, h)
+            }
+        };
+        // The op object is made per call, so nothing was kept before.
+        let _ = self.gpu_kept.set(Kept { q, k, v, attended, result, hidden: (inputs, output) });
+        Ok(y.into_storage())
+    }
+
+    /// (dx, adapters' gradients).
+    pub(super) fn gpu_backward(
+        &self,
+        x: &Tensor,
+        flat: Option<&Tensor>,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let gpu = Gpu::of_tensor(x)?;
+        let kept = self.gpu_kept.get().expect("the forward ran before the backward");
+        let (inputs, output) = &kept.hidden;
+        read_gpu!(gpu, xs = x);
+        read_gpu!(gpu, dy = dy);
+        let (adapters, dflat) = with_gradients(gpu, flat, xs.dtype())?;
+        let into = dflat.as_ref().map(Values::view);
+        let wanted = x.track_op();
+        let below = wanted || self.inputs.is_adapted();
+        let mut dattended = None;
+        {
+            let through = match (&self.after, &kept.result) {
+                (Some(norm), Some(result)) => Some(norm.gpu_backward(gpu, result.view(), dy, None)?),
+                _ => None,
+            };
+            let dresult = through.as_ref().map_or(dy, Values::view);
+            let attended = Some(kept.attended.out.view());
+            let dx = below.then_some(&mut dattended);
+            self.output.gpu_backward(gpu, (attended, output), &adapters, dresult, dx, into)?;
+        }
+        let of_flat = |dflat: Option<Values>| dflat.zip(flat).map(|(dflat, flat)| dflat.into_tensor(flat.shape()));
+        let Some(dattended) = dattended else { return Ok((None, of_flat(dflat))) };
+        let results = (kept.attended.out.view(), kept.attended.log_sums.view());
+        let v = kept.v.view();
+        let [mut dq, mut dk, dv] = match &self.query_key {
+            None => gpu.attention_back(&self.core, [kept.q.view(), kept.k.view(), v], results, dattended.view())?,
+            Some(norms) => {
+                let (q, k) = self.gpu_normalised(gpu, norms, kept.q.view(), kept.k.view())?;
+                gpu.attention_back(&self.core, [q.view(), k.view(), v], results, dattended.view())?
+            }
+        };
+        drop(dattended);
+        self.gpu_turn(gpu, &mut dq, &mut dk, Turn::Back)?;
+        if let Some([nq, nk]) = &self.query_key {
+            dq = nq.gpu_backward(gpu, kept.q.view(), dq.view(), None)?;
+            dk = nk.gpu_backward(gpu, kept.k.view(), dk.view(), None)?;
+        }
+        let normed = if self.inputs.is_adapted() { normed(gpu, self.before.as_ref(), xs)? } else { None };
+        let n = self.inputs.is_adapted().then(|| normed.as_ref().map_or(xs, Values::view));
+        let mut dn = None;
+        self.inputs.gpu_backward(gpu, (n, inputs), &adapters, [dq, dk, dv], wanted.then_some(&mut dn), into)?;
+        let dflat = of_flat(dflat);
+        let Some(dn) = dn else { return Ok((None, dflat)) };
+        let dx = match &self.before {
+            None => gpu.add(dn.view(), dy)?,
+            Some(norm) => norm.gpu_backward(gpu, xs, dn.view(), Some(dy))?,
+        };
+        Ok((Some(dx.into_tensor(x.shape())), dflat))
+    }
+}
