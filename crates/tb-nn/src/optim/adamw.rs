@@ -95,7 +95,6 @@ impl AdamW {
         if !fits {
             return Err(Error::State { what: "the gradients are not those of the optimiser's parameters".into() });
         }
-        let _span = profile::span("adamw");
         self.step += 1;
         let AdamWConfig { beta1, beta2, eps, weight_decay, moments: _ } = self.config;
         let t = self.step as f64;
@@ -112,6 +111,7 @@ impl AdamW {
         if self.gpu_step(&given, [scalars(false), scalars(true)])? {
             return Ok(());
         }
+        let _span = profile::span("adamw");
         for (p, (_, gradient)) in self.parameters.iter_mut().zip(given) {
             let gradient = gradient.values()?;
             let state = std::sync::Mutex::new(&mut p.state);

@@ -61,7 +61,6 @@ impl Gradients {
     /// Adds the gradients of one micro-batch. Every call takes the same parameters in the same order; a parameter that
     /// received no gradient is an error that names it.
     pub fn add(&mut self, parameters: &[(String, Var)], store: &GradStore) -> Result<()> {
-        let _span = profile::span("sum of gradients");
         if self.micro_batches == 0 {
             let zero = |v: &Var| match v.device().is_cpu() {
                 true => Ok(Sum::Host(vec![0.0; v.elem_count()])),
@@ -84,6 +83,7 @@ impl Gradients {
             };
             match sum {
                 Sum::Host(sum) => {
+                    let _span = profile::span("sum of gradients");
                     read!(grad = grad);
                     sum.par_chunks_mut(PIECE).zip(grad.par_chunks(PIECE)).for_each(|(s, g)| {
                         for (s, g) in s.iter_mut().zip(g) {

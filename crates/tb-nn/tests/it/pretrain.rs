@@ -40,7 +40,7 @@ fn gradients_of_every_weight_match_finite_differences() {
                 let nudged = |by: f32| {
                     let mut moved = values.clone();
                     moved[at] += by;
-                    var.set(&candle_core::Tensor::from_vec(moved, var.shape(), &Device::Cpu).unwrap()).unwrap();
+                    var.set(&candle_core::Tensor::from_vec(moved, var.shape(), golden::device()).unwrap()).unwrap();
                     loss(&decoder)
                 };
                 let step = 2e-3;

@@ -367,7 +367,7 @@ fn loftq_starts_from_what_quantising_lost() {
                 .unwrap()
                 .1
                 .as_tensor()
-                .copy()
+                .to_device(&Device::Cpu)
                 .unwrap()
         };
         let (a, b) = (factor("lora_A"), factor("lora_B"));

@@ -215,5 +215,5 @@ extern "C" __global__ void adapters_join(float *out, const float *parts, int chu
     ALL;                                                                                                                                 \
     of_a<R>(parts, x, n, width, rank, count, adapters, chunk);                                                                          \
   }
-RANKS(8, 4)
-RANKS(16, 2)
+RANKS(8, 2)
+RANKS(16, 1)

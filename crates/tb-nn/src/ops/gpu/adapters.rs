@@ -15,6 +15,8 @@ const SPAN: usize = 256;
 const WARPS: usize = 4;
 /// Rows of a chunk in the backward: a partial sum of dA for each.
 const CHUNK: usize = 128;
+/// Rows of a block that adds to dx: few, so that there are blocks for every multiprocessor.
+const CHUNK_OF_X: usize = 32;
 
 /// What the forward keeps for the backward.
 pub(crate) struct Narrow {
@@ -116,7 +118,7 @@ impl Gpu {
             (mask.map_or(n, |m| n / m.rows.max(1)) as i32).into(),
         ];
         let mut params: Vec<Param> = head.into_iter().chain(together.params(&views)).chain(tail).collect();
-        let rows = if r <= 8 { 4 } else { 2 };
+        let rows = if r <= 8 { 2 } else { 1 };
         let blocks = n.div_ceil(WARPS * rows) as u32;
         // SAFETY: shapes were checked where the layers were made; x is aligned to groups of eight.
         unsafe { self.launch(("adapters_down", together.suffix()), ((blocks, 1), 32 * WARPS as u32), 0, &mut params)? };
@@ -164,9 +166,9 @@ impl Gpu {
             .into_iter()
             .chain(sizes)
             .chain(together.params(&views))
-            .chain([together.scale().into(), (CHUNK as i32).into()])
+            .chain([together.scale().into(), (CHUNK_OF_X as i32).into()])
             .collect();
-        let grid = (columns, chunks as u32, 1);
+        let grid = (columns, n.div_ceil(CHUNK_OF_X) as u32, 1);
         // SAFETY: as in the forward.
         unsafe { self.launch_3d(("adapters_back", together.suffix()), (grid, 32 * WARPS as u32), &mut params) }
     }

@@ -77,9 +77,14 @@ impl Way {
     }
 }
 
-/// Shared memory of `tiles` tiles of a head of `size`.
-fn tile_bytes(tiles: usize, size: usize) -> usize {
-    tiles * TILE * (size + 8) * 2
+/// Keys, or queries in the backward of keys, that a block on tensor cores holds at a time.
+fn held_at_once(size: usize) -> usize {
+    if size == 64 { 64 } else { 32 }
+}
+
+/// Shared memory of so many rows of a head of `size`.
+fn rows_bytes(rows: usize, size: usize) -> usize {
+    rows * (size + 8) * 2
 }
 
 /// The keys and values of one row, all layers: (layers, 2, capacity, width), keys before values.
@@ -196,7 +201,12 @@ impl Gpu {
                 params.extend(heads_of);
                 params.extend(sight_params(core.sight));
                 let grid = (way.count as u32, heads as u32);
-                self.launch(("attention_mma", of_size), (grid, TILE_THREADS), tile_bytes(5, size), &mut params)?;
+                self.launch(
+                    ("attention_mma", of_size),
+                    (grid, TILE_THREADS),
+                    rows_bytes(TILE + 4 * held_at_once(size), size),
+                    &mut params,
+                )?;
             } else {
                 let lists: [Param; 3] =
                     [at.into(), (at + 4 * way.count as u64).into(), ((rows * tokens) as i32).into()];
@@ -240,12 +250,14 @@ impl Gpu {
             let parts = [way.new_values(self, q.len(), DType::F32)?, way.new_values(self, q.len(), DType::F32)?];
             let grid = (way.count as u32, heads as u32);
             let tail: Vec<Param> = inputs.into_iter().chain([at.into()]).chain(heads_of).chain(sight).collect();
-            let queries = if size == 64 { 64 } else { 32 };
-            let of_keys = tile_bytes(2, size) + 2 * queries * (size + 8) * 2 + 2 * queries * 4;
+            let held = held_at_once(size);
+            let of_queries = rows_bytes(2 * TILE + 2 * held, size);
+            // And each query's sum and delta.
+            let of_keys = of_queries + 2 * held * 4;
             // SAFETY: as in the forward.
             unsafe {
                 let mut params: Vec<Param> = [dq.view().into()].into_iter().chain(tail.clone()).collect();
-                self.launch(("attention_mma_dq", of_size), (grid, TILE_THREADS), tile_bytes(4, size), &mut params)?;
+                self.launch(("attention_mma_dq", of_size), (grid, TILE_THREADS), of_queries, &mut params)?;
                 let mut params: Vec<Param> =
                     [parts[0].view().into(), parts[1].view().into()].into_iter().chain(tail).collect();
                 self.launch(("attention_mma_dkv", of_size), (grid, TILE_THREADS), of_keys, &mut params)?;

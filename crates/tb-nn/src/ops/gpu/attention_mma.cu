@@ -86,23 +86,23 @@ __device__ __forceinline__ bool seen(int query, int key, const Sight &sight) {
   return key <= query && (sight.window == 0 || key > query - sight.window);
 }
 
-template <int D>
+template <int D, int KEYS>
 __device__ void attention(bf16 *out, float *log_sums, const bf16 *q, const bf16 *k, const bf16 *v, const Tile *tiles, int heads, int kv_heads,
                           Sight sight) {
   extern __shared__ bf16 shared[];
-  constexpr int ROW = D + 8, SIZE = TILE * ROW;
-  bf16 *sq = shared, *sk = shared + SIZE, *sv = shared + 3 * SIZE;
+  constexpr int ROW = D + 8, SIZE = TILE * ROW, PART = KEYS * ROW;
+  bf16 *sq = shared, *sk = shared + SIZE, *sv = sk + 2 * PART;
   const Tile tile = tiles[blockIdx.x];
   const int head = blockIdx.y, kv = head / (heads / kv_heads);
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
   const size_t q_stride = (size_t)heads * D, k_stride = (size_t)kv_heads * D;
   const bf16 *my_k = k + (size_t)tile.base * k_stride + kv * D, *my_v = v + (size_t)tile.base * k_stride + kv * D;
   const int last = min(tile.length, tile.first + TILE);
-  const int start = sight.window > 0 ? max(0, tile.first + 1 - sight.window) / TILE * TILE : 0;
+  const int start = sight.window > 0 ? max(0, tile.first + 1 - sight.window) / KEYS * KEYS : 0;
 
   copy_rows<D, TILE>(sq, q + (size_t)(tile.base + tile.first) * q_stride + head * D, q_stride, tile.length - tile.first);
-  copy_rows<D, TILE>(sk, my_k + start * k_stride, k_stride, tile.length - start);
-  copy_rows<D, TILE>(sv, my_v + start * k_stride, k_stride, tile.length - start);
+  copy_rows<D, KEYS>(sk, my_k + start * k_stride, k_stride, tile.length - start);
+  copy_rows<D, KEYS>(sv, my_v + start * k_stride, k_stride, tile.length - start);
   copies_end();
 
   float acc[D / 8][4];
@@ -111,36 +111,36 @@ __device__ void attention(bf16 *out, float *log_sums, const bf16 *q, const bf16 
   float top[2] = {-INFINITY, -INFINITY}, sum[2] = {0.f, 0.f};
   const int query = tile.first + warp * 16 + g;  // and query + 8
   int stage = 0;
-  for (int key = start; key < last; key += TILE, stage ^= 1) {
-    if (key + TILE < last) {
-      const int next = key + TILE;
-      copy_rows<D, TILE>(sk + (stage ^ 1) * SIZE, my_k + next * k_stride, k_stride, tile.length - next);
-      copy_rows<D, TILE>(sv + (stage ^ 1) * SIZE, my_v + next * k_stride, k_stride, tile.length - next);
+  for (int key = start; key < last; key += KEYS, stage ^= 1) {
+    if (key + KEYS < last) {
+      const int next = key + KEYS;
+      copy_rows<D, KEYS>(sk + (stage ^ 1) * PART, my_k + next * k_stride, k_stride, tile.length - next);
+      copy_rows<D, KEYS>(sv + (stage ^ 1) * PART, my_v + next * k_stride, k_stride, tile.length - next);
       copies_end();
       copies_wait<1>();
     } else {
       copies_wait<0>();
     }
     __syncthreads();
-    const bf16 *tk = sk + stage * SIZE, *tv = sv + stage * SIZE;
-    float s[TILE / 8][4];
+    const bf16 *tk = sk + stage * PART, *tv = sv + stage * PART;
+    float s[KEYS / 8][4];
 #pragma unroll
-    for (int i = 0; i < TILE / 8; ++i) s[i][0] = s[i][1] = s[i][2] = s[i][3] = 0.f;
+    for (int i = 0; i < KEYS / 8; ++i) s[i][0] = s[i][1] = s[i][2] = s[i][3] = 0.f;
 #pragma unroll
     for (int d = 0; d < D; d += 16) {
       uint32_t a[4], b[4];
       load_matrices(a, sq + warp * 16 * ROW + d + as_a<D>(lane));
 #pragma unroll
-      for (int n = 0; n < TILE / 16; ++n) {
+      for (int n = 0; n < KEYS / 16; ++n) {
         load_matrices(b, tk + n * 16 * ROW + d + as_b<D>(lane));
         multiply(s[2 * n], a, b[0], b[1]);
         multiply(s[2 * n + 1], a, b[2], b[3]);
       }
     }
-    const bool whole = key + TILE - 1 <= tile.first && (sight.window == 0 || key > tile.first + TILE - 1 - sight.window);
+    const bool whole = key + KEYS - 1 <= tile.first && (sight.window == 0 || key > tile.first + TILE - 1 - sight.window);
     float highest[2] = {top[0], top[1]};
 #pragma unroll
-    for (int n = 0; n < TILE / 8; ++n) {
+    for (int n = 0; n < KEYS / 8; ++n) {
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         float slope;
@@ -166,7 +166,7 @@ __device__ void attention(bf16 *out, float *log_sums, const bf16 *q, const bf16 
       for (int e = 0; e < 4; ++e) acc[i][e] *= correction[e >> 1];
     }
 #pragma unroll
-    for (int n = 0; n < TILE / 8; ++n) {
+    for (int n = 0; n < KEYS / 8; ++n) {
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         s[n][e] = exp2f(s[n][e] - shift[e >> 1]);
@@ -174,7 +174,7 @@ __device__ void attention(bf16 *out, float *log_sums, const bf16 *q, const bf16 
       }
     }
 #pragma unroll
-    for (int n = 0; n < TILE / 16; ++n) {
+    for (int n = 0; n < KEYS / 16; ++n) {
       const uint32_t a[4] = {pair(s[2 * n][0], s[2 * n][1]), pair(s[2 * n][2], s[2 * n][3]), pair(s[2 * n + 1][0], s[2 * n + 1][1]),
                              pair(s[2 * n + 1][2], s[2 * n + 1][3])};
 #pragma unroll
@@ -202,12 +202,12 @@ __device__ void attention(bf16 *out, float *log_sums, const bf16 *q, const bf16 
   }
 }
 
-template <int D>
+template <int D, int KEYS>
 __device__ void attention_dq(bf16 *dq, const bf16 *q, const bf16 *k, const bf16 *v, const bf16 *dout, const float *log_sums,
                              const float *deltas, const Tile *tiles, int heads, int kv_heads, Sight sight) {
   extern __shared__ bf16 shared[];
   constexpr int ROW = D + 8, SIZE = TILE * ROW;
-  bf16 *sq = shared, *sd = shared + SIZE, *sk = shared + 2 * SIZE, *sv = shared + 3 * SIZE;
+  bf16 *sq = shared, *sd = shared + SIZE, *sk = shared + 2 * SIZE, *sv = sk + KEYS * ROW;
   const Tile tile = tiles[blockIdx.x];
   const int head = blockIdx.y, kv = head / (heads / kv_heads);
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
@@ -215,7 +215,7 @@ __device__ void attention_dq(bf16 *dq, const bf16 *q, const bf16 *k, const bf16 
   const size_t q_at = (size_t)(tile.base + tile.first) * q_stride + head * D;
   const bf16 *my_k = k + (size_t)tile.base * k_stride + kv * D, *my_v = v + (size_t)tile.base * k_stride + kv * D;
   const int last = min(tile.length, tile.first + TILE);
-  const int start = sight.window > 0 ? max(0, tile.first + 1 - sight.window) / TILE * TILE : 0;
+  const int start = sight.window > 0 ? max(0, tile.first + 1 - sight.window) / KEYS * KEYS : 0;
   copy_rows<D, TILE>(sq, q + q_at, q_stride, tile.length - tile.first);
   copy_rows<D, TILE>(sd, dout + q_at, q_stride, tile.length - tile.first);
 
@@ -231,16 +231,16 @@ __device__ void attention_dq(bf16 *dq, const bf16 *q, const bf16 *k, const bf16 
   float acc[D / 8][4];
 #pragma unroll
   for (int i = 0; i < D / 8; ++i) acc[i][0] = acc[i][1] = acc[i][2] = acc[i][3] = 0.f;
-  for (int key = start; key < last; key += TILE) {
+  for (int key = start; key < last; key += KEYS) {
     __syncthreads();
-    copy_rows<D, TILE>(sk, my_k + key * k_stride, k_stride, tile.length - key);
-    copy_rows<D, TILE>(sv, my_v + key * k_stride, k_stride, tile.length - key);
+    copy_rows<D, KEYS>(sk, my_k + key * k_stride, k_stride, tile.length - key);
+    copy_rows<D, KEYS>(sv, my_v + key * k_stride, k_stride, tile.length - key);
     copies_end();
     copies_wait<0>();
     __syncthreads();
-    float s[TILE / 8][4], dp[TILE / 8][4];
+    float s[KEYS / 8][4], dp[KEYS / 8][4];
 #pragma unroll
-    for (int i = 0; i < TILE / 8; ++i) {
+    for (int i = 0; i < KEYS / 8; ++i) {
       s[i][0] = s[i][1] = s[i][2] = s[i][3] = 0.f;
       dp[i][0] = dp[i][1] = dp[i][2] = dp[i][3] = 0.f;
     }
@@ -250,7 +250,7 @@ __device__ void attention_dq(bf16 *dq, const bf16 *q, const bf16 *k, const bf16 
       load_matrices(a, sq + warp * 16 * ROW + d + as_a<D>(lane));
       load_matrices(up, sd + warp * 16 * ROW + d + as_a<D>(lane));
 #pragma unroll
-      for (int n = 0; n < TILE / 16; ++n) {
+      for (int n = 0; n < KEYS / 16; ++n) {
         load_matrices(b, sk + n * 16 * ROW + d + as_b<D>(lane));
         multiply(s[2 * n], a, b[0], b[1]);
         multiply(s[2 * n + 1], a, b[2], b[3]);
@@ -260,7 +260,7 @@ __device__ void attention_dq(bf16 *dq, const bf16 *q, const bf16 *k, const bf16 
       }
     }
 #pragma unroll
-    for (int n = 0; n < TILE / 8; ++n) {
+    for (int n = 0; n < KEYS / 8; ++n) {
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         float slope;
@@ -270,7 +270,7 @@ __device__ void attention_dq(bf16 *dq, const bf16 *q, const bf16 *k, const bf16 
       }
     }
 #pragma unroll
-    for (int n = 0; n < TILE / 16; ++n) {
+    for (int n = 0; n < KEYS / 16; ++n) {
       const uint32_t a[4] = {pair(s[2 * n][0], s[2 * n][1]), pair(s[2 * n][2], s[2 * n][3]), pair(s[2 * n + 1][0], s[2 * n + 1][1]),
                              pair(s[2 * n + 1][2], s[2 * n + 1][3])};
 #pragma unroll
@@ -403,21 +403,22 @@ extern "C" __global__ void attention_join(bf16 *out, const float *parts, int gro
   }
 }
 
-#define SIZES(D, QUERIES)                                                                                                              \
+#define SIZES(D, KEYS, QUERIES)                                                                                                              \
   extern "C" __global__ void __launch_bounds__(THREADS) attention_mma_##D(bf16 *out, float *log_sums, const bf16 *q, const bf16 *k,   \
                                                                           const bf16 *v, const Tile *tiles, int heads, int kv_heads,  \
                                                                           float scale, float cap, int window) {                       \
-    attention<D>(out, log_sums, q, k, v, tiles, heads, kv_heads, Sight{scale, cap, window});                                          \
+    attention<D, KEYS>(out, log_sums, q, k, v, tiles, heads, kv_heads, Sight{scale, cap, window});                                          \
   }                                                                                                                                    \
   extern "C" __global__ void __launch_bounds__(THREADS) attention_mma_dq_##D(                                                         \
       bf16 *dq, const bf16 *q, const bf16 *k, const bf16 *v, const bf16 *dout, const float *log_sums, const float *deltas,            \
       const Tile *tiles, int heads, int kv_heads, float scale, float cap, int window) {                                               \
-    attention_dq<D>(dq, q, k, v, dout, log_sums, deltas, tiles, heads, kv_heads, Sight{scale, cap, window});                          \
+    attention_dq<D, KEYS>(dq, q, k, v, dout, log_sums, deltas, tiles, heads, kv_heads, Sight{scale, cap, window});                          \
   }                                                                                                                                    \
   extern "C" __global__ void __launch_bounds__(THREADS) attention_mma_dkv_##D(                                                        \
       float *dk, float *dv, const bf16 *q, const bf16 *k, const bf16 *v, const bf16 *dout, const float *log_sums,                     \
       const float *deltas, const Tile *tiles, int heads, int kv_heads, float scale, float cap, int window) {                          \
     attention_dkv<D, QUERIES>(dk, dv, q, k, v, dout, log_sums, deltas, tiles, heads, kv_heads, Sight{scale, cap, window});            \
   }
-SIZES(64, 64)
-SIZES(128, 32)
+// Keys, and queries, that a block holds at a time: as many as leave room for three blocks on a multiprocessor.
+SIZES(64, 64, 64)
+SIZES(128, 32, 32)

@@ -29,6 +29,7 @@ pub fn row_norms<'w>(weight: impl Into<ConstantRef<'w>>, a: &Tensor, b: &Tensor,
         return Err(Error::shape("row_norms", "A", format!("(r, {i}) with B ({o}, r)"), a.dims()));
     }
     let weight = weight.held(DType::F32)?;
+    let device = b.device();
     read_weight!(weight = weight);
     read!(a = a);
     read!(b = b);
@@ -46,7 +47,7 @@ pub fn row_norms<'w>(weight: impl Into<ConstantRef<'w>>, a: &Tensor, b: &Tensor,
             }
         });
     });
-    Ok(tensor(norms, o, DType::F32)?)
+    Ok(tensor(norms, o, DType::F32)?.to_device(device)?)
 }
 
 /// The norm of each column of W + s A' B'; W (V, C), A (r, V), B (C, r), the result (C) f32 outside any graph: DoRA of an embedding.
@@ -55,7 +56,7 @@ pub fn column_norms(weight: &Tensor, a: &Tensor, b: &Tensor, scaling: f64) -> Re
     if r == 0 || a.dims() != [r, v] || b.dims() != [c, r] {
         return Err(Error::shape("column_norms", "A", format!("(r, {v}) with B ({c}, r)"), a.dims()));
     }
-    let a = a.detach().t()?.contiguous()?; // (V, r)
+    let (a, device) = (a.detach().t()?.contiguous()?, b.device()); // (V, r)
     read!(w = weight);
     read!(a = a);
     read!(b = b);
@@ -82,7 +83,7 @@ pub fn column_norms(weight: &Tensor, a: &Tensor, b: &Tensor, scaling: f64) -> Re
             *sum += p;
         }
     }
-    Ok(tensor(sums.into_iter().map(|s| s.sqrt() as f32).collect(), c, DType::F32)?)
+    Ok(tensor(sums.into_iter().map(|s| s.sqrt() as f32).collect(), c, DType::F32)?.to_device(device)?)
 }
 
 struct Gain {
