@@ -1,7 +1,7 @@
 //! Tokens per second of greedy decoding on a random model: the counterpart of `tests/peers/bench_decode.py`. Prints one JSON line.
 //!
 //! `--make FILE` writes the model as a GGUF file in q8_0 without a tokenizer; `--model FILE` times it: `--batch` rows that grow together,
-//! after prompts of 16 tokens.
+//! after prompts of 16 tokens. `--weights kept` leaves q8_0 as it is in memory, `expanded` widens it to the `--dtype`.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -18,7 +18,7 @@ type AnyError = Box<dyn std::error::Error>;
 #[allow(clippy::print_stdout)]
 fn main() -> Result<(), AnyError> {
     tb_nn::threads::leave_to_rayon();
-    let (mut make, mut model, mut dtype) = (None, None, DType::F32);
+    let (mut make, mut model, mut dtype, mut kept) = (None, None, DType::F32, true);
     let (mut batch, mut tokens) = (1, 64);
     let mut sizes = json!({"hidden_size": 576, "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
         "intermediate_size": 1536, "vocab_size": 49_152});
@@ -30,6 +30,8 @@ fn main() -> Result<(), AnyError> {
             "--model" => model = Some(PathBuf::from(value)),
             "--dtype" if value == "float32" => dtype = DType::F32,
             "--dtype" if value == "bfloat16" => dtype = DType::BF16,
+            "--weights" if value == "kept" => kept = true,
+            "--weights" if value == "expanded" => kept = false,
             "--batch" => batch = value.parse()?,
             "--tokens" => tokens = value.parse()?,
             "--layers" => sizes["num_hidden_layers"] = json!(value.parse::<u32>()?),
@@ -47,7 +49,8 @@ fn main() -> Result<(), AnyError> {
         return Ok(());
     }
     let model = model.ok_or("--model or --make is needed")?;
-    let decoder = Decoder::load(&model, dtype, &Device::Cpu)?;
+    let load = if kept { Decoder::load_to_answer } else { Decoder::load_as };
+    let decoder = load(&model, dtype, None, &Device::Cpu)?;
     let prompts: Vec<Vec<u32>> = (0..batch).map(|row| (0..16).map(|t| 100 + row * 31 + t * 7).collect()).collect();
     let config = GenerationConfig { max_new_tokens: tokens + 1, ..GenerationConfig::default() };
     let mut times = Vec::new();

@@ -30,6 +30,7 @@ use crate::ops::cross_entropy;
 use crate::ops::lanes::soft_cap;
 use crate::ops::linear::{dropped, frozen_linear};
 use crate::ops::rows::pick_rows;
+use crate::quant::Arena;
 use crate::weights::Weights;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
@@ -46,11 +47,21 @@ pub struct Decoder {
     quantization: Option<Quantization>,
     /// The files, where the linear layers were quantised as they were read.
     unquantised: Option<PathBuf>,
+    purpose: Purpose,
     model: Model,
     lora: Option<adapter::Worn>,
     adapter: AdapterSwitch,
     checkpointing: Checkpointing,
     noise_alpha: f64,
+}
+
+/// What a model was loaded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// Everything.
+    Any,
+    /// Answers only: weights may be held as they are in the file.
+    Answers,
 }
 
 /// What a pass is for.
@@ -84,13 +95,41 @@ impl Decoder {
     ///
     /// Errors: also a weight that is not finite, by its name, and a form other than the checkpoint's own.
     pub fn load_as(model: &Path, dtype: DType, quantization: Option<Quantization>, device: &Device) -> Result<Self> {
+        Self::load_with(model, dtype, quantization, Purpose::Any, device)
+    }
+
+    /// As [`Self::load_as`], for a model that is only asked: matrices that a GGUF file holds in q8_0 stay so in memory, and a token costs
+    /// the reading of one byte a weight. Activations are in `dtype`; in f32 all numbers are those of [`Self::load_as`].
+    ///
+    /// Such a base carries adapters. It is never trained, merged into or written: these are errors.
+    pub fn load_to_answer(
+        model: &Path,
+        dtype: DType,
+        quantization: Option<Quantization>,
+        device: &Device,
+    ) -> Result<Self> {
+        Self::load_with(model, dtype, quantization, Purpose::Answers, device)
+    }
+
+    fn load_with(
+        model: &Path,
+        dtype: DType,
+        quantization: Option<Quantization>,
+        purpose: Purpose,
+        device: &Device,
+    ) -> Result<Self> {
         let config = read_config(model)?;
         check_dtype(dtype)?;
         let quantization = form(&config, quantization)?;
         let weights = Weights::open(model)?;
-        let builder = Builder { source: Source::Checkpoint(&weights), dtype, device, quantization };
+        let kept = match purpose {
+            // A GPU multiplies what was expanded.
+            Purpose::Answers if device.is_cpu() => Some(Arena::default()),
+            Purpose::Any | Purpose::Answers => None,
+        };
+        let builder = Builder { source: Source::Checkpoint(&weights), dtype, device, quantization, kept };
         let unquantised = matches!(quantization, Some(Form::Quantise(_))).then(|| model.to_owned());
-        Ok(Self { unquantised, ..Self::build(config, &builder)? })
+        Ok(Self { unquantised, purpose, ..Self::build(config, &builder)? })
     }
 
     /// A random f32 model with every weight trainable: matrices N(0, std) keyed by name and seed, norms 1, biases 0.
@@ -99,7 +138,7 @@ impl Decoder {
             return Err(Error::value("init", format!("the standard deviation {std} must be a number from 0")));
         }
         let source = Source::Random { seed, std };
-        Self::build(config, &Builder { source, dtype: DType::F32, device, quantization: None })
+        Self::build(config, &Builder { source, dtype: DType::F32, device, quantization: None, kept: None })
     }
 
     fn build(config: DecoderConfig, builder: &Builder<'_>) -> Result<Self> {
@@ -110,6 +149,7 @@ impl Decoder {
             device: builder.device.clone(),
             quantization: builder.quantization.map(Form::quantization),
             unquantised: None,
+            purpose: Purpose::Any,
             model,
             lora: None,
             adapter: AdapterSwitch::On,
@@ -150,6 +190,14 @@ impl Decoder {
     /// Adds NEFTune's noise of this size to the embedded tokens in training; 0 adds none.
     pub fn set_noise(&mut self, alpha: f64) {
         self.noise_alpha = alpha;
+    }
+
+    /// Refuses to train or to write a model that was loaded to answer.
+    fn check_not_to_answer(&self, op: &'static str) -> Result<()> {
+        match self.purpose {
+            Purpose::Any => Ok(()),
+            Purpose::Answers => Err(Error::value(op, "the model was loaded to answer: load it as it is in its files")),
+        }
     }
 
     pub(crate) fn model(&self) -> &Model {
@@ -256,6 +304,15 @@ pub fn read_config(model: &Path) -> Result<DecoderConfig> {
     let path = model.join("config.json");
     let value = crate::checkpoint::read_json(&path)?;
     DecoderConfig::from_json(&value).map_err(|e| Error::file(path, e))
+}
+
+/// Bytes of the weights that [`Decoder::load_to_answer`] holds in numbers of `dtype`, where nothing is quantised. Errors name the file.
+pub fn bytes_to_answer(model: &Path, dtype: DType) -> Result<u64> {
+    let weight_bytes = dtype.size_in_bytes() as u64;
+    if is_gguf(model) {
+        return crate::gguf::kept_bytes(model, weight_bytes);
+    }
+    Ok(read_config(model)?.parameter_count() * weight_bytes)
 }
 
 /// Whether a model is a GGUF file instead of a folder: a file of any name, for what it holds is checked when it is read.

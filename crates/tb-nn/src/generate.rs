@@ -9,6 +9,7 @@ pub use answering::{Answering, Step};
 
 use crate::checkpoint::read_json;
 use crate::decoder::{Batch, Decoder, is_gguf, read_config};
+use crate::ops::slices::read;
 use crate::{Error, Result};
 use cache::RowCache;
 use candle_core::Tensor;
@@ -185,7 +186,7 @@ fn accept(
 
 /// The next token of each row, from logits (rows, V); `at` is (row, position of the new token).
 fn choose(logits: &Tensor, vocab: usize, at: &[(usize, usize)], config: &GenerationConfig) -> Result<Vec<u32>> {
-    let values = logits.flatten_all()?.to_vec1::<f32>()?;
+    read!(values = logits);
     values
         .chunks_exact(vocab)
         .zip(at)

@@ -1,5 +1,5 @@
-//! GGUF files as the source of a decoder's weights: mapped, and each tensor expanded once, under its Hugging Face name and in that
-//! layout. The file's head is read by `tb_core::gguf`; the block formats are in `gguf/dequantise.rs`, writing is in `gguf/write.rs`.
+//! GGUF files as the source of a decoder's weights: mapped, and each tensor expanded once (or taken as it is, if it is
+//! in q8_0 and wanted so), under its Hugging Face name and in that layout. The file's head is read by `tb_core::gguf`; the block formats are in `gguf/dequantise.rs`, writing is in `gguf/write.rs`.
 
 mod dequantise;
 mod quantise;
@@ -7,6 +7,7 @@ mod write;
 
 pub use write::GgufFormat;
 
+use crate::quant::{Arena, Q8_0};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Shape, Tensor};
 use half::bf16;
@@ -17,7 +18,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use tb_core::decoder_config::DecoderConfig;
 use tb_core::gguf::names::{Arch, Stored, interleaved_row};
-use tb_core::gguf::{GgufError, Header, TensorInfo, config};
+use tb_core::gguf::{GgufError, Header, TensorInfo, TensorType, config};
 
 /// Values that one task expands: whole blocks of every format.
 const CHUNK_VALUES: usize = 1 << 14;
@@ -35,6 +36,16 @@ pub(crate) struct GgufWeights {
 /// Reads the configuration that the metadata of a GGUF file describe. The error names the file and what is wrong in it.
 pub(crate) fn read_config(path: &Path) -> Result<DecoderConfig> {
     open(path).map(|(_, _, _, config)| config)
+}
+
+/// Bytes of a file's weights where q8_0 stays as it is and every other weight takes `weight_bytes`.
+pub(crate) fn kept_bytes(path: &Path, weight_bytes: u64) -> Result<u64> {
+    let (_, header, _, _) = open(path)?;
+    let bytes = |info: &TensorInfo| {
+        let expanded = info.shape.iter().product::<usize>() as u64 * weight_bytes;
+        if info.kind == TensorType::Q8_0 { info.size_bytes } else { expanded }
+    };
+    Ok(header.tensors.values().map(bytes).sum())
 }
 
 fn open(path: &Path) -> Result<(File, Header, Arch, DecoderConfig)> {
@@ -78,12 +89,7 @@ impl GgufWeights {
     pub(crate) fn tensor(&self, name: &str, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
         let shape = shape.into();
         let (gguf, stored, info) = self.find(name)?;
-        if info.shape != shape.dims() {
-            return Err(Error::file(
-                &self.path,
-                format!("tensor `{gguf}` has shape {:?}, but its metadata ask for {:?}", info.shape, shape.dims()),
-            ));
-        }
+        self.check_shape(gguf, info, shape.dims())?;
         let values = self.values(gguf, stored, info)?;
         Ok(match dtype {
             DType::F32 => Tensor::from_vec(values, shape, device)?,
@@ -95,6 +101,30 @@ impl GgufWeights {
         })
     }
 
+    /// The matrix `name`, checked against `shape`, in the blocks that the file holds; none where these are not q8_0.
+    pub(crate) fn q8_0(&self, name: &str, shape: (usize, usize), arena: &Arena) -> Result<Option<Q8_0>> {
+        let (gguf, stored, info) = self.find(name)?;
+        if info.kind != TensorType::Q8_0 {
+            return Ok(None);
+        }
+        self.check_shape(gguf, info, &[shape.0, shape.1])?;
+        let bytes = self.bytes(info);
+        let row_bytes = bytes.len() / shape.0.max(1);
+        let row = |row: usize| &bytes[row * row_bytes..(row + 1) * row_bytes];
+        let found = match stored {
+            Stored::Same => Q8_0::from_stored(arena, shape, row),
+            Stored::QueryRows | Stored::KeyRows => {
+                let mut from = vec![0; shape.0];
+                for at in 0..shape.0 {
+                    from[self.row_of(gguf, info, at)?] = at;
+                }
+                Q8_0::from_stored(arena, shape, |at| row(from[at]))
+            }
+            Stored::PlusOne => return Ok(None),
+        };
+        found?.map(Some).ok_or_else(|| self.not_finite(gguf))
+    }
+
     fn find(&self, name: &str) -> Result<(&str, Stored, &TensorInfo)> {
         let found = self
             .names
@@ -103,11 +133,36 @@ impl GgufWeights {
         found.ok_or_else(|| Error::file(&self.path, format!("tensor `{name}` is missing")))
     }
 
-    /// Expanded values in the Hugging Face layout; all of them finite.
-    fn values(&self, gguf: &str, stored: Stored, info: &TensorInfo) -> Result<Vec<f32>> {
+    fn check_shape(&self, gguf: &str, info: &TensorInfo, shape: &[usize]) -> Result<()> {
+        if info.shape == shape {
+            return Ok(());
+        }
+        let problem = format!("tensor `{gguf}` has shape {:?}, but its metadata ask for {shape:?}", info.shape);
+        Err(Error::file(&self.path, problem))
+    }
+
+    fn not_finite(&self, gguf: &str) -> Error {
+        Error::file(&self.path, format!("tensor `{gguf}` holds values that are not finite"))
+    }
+
+    fn bytes(&self, info: &TensorInfo) -> &[u8] {
         let start = (self.header.data_start + info.offset) as usize;
         // Within the map: `Header::read` has checked every offset against the file's size.
-        let bytes = &self.map[start..start + info.size_bytes as usize];
+        &self.map[start..start + info.size_bytes as usize]
+    }
+
+    /// Where a row of queries or keys belongs in the Hugging Face layout.
+    fn row_of(&self, gguf: &str, info: &TensorInfo, row: usize) -> Result<usize> {
+        let (rows, head_dim) = (info.shape[0], self.config.head_dim);
+        if rows % head_dim != 0 {
+            return Err(Error::file(&self.path, format!("tensor `{gguf}` has {rows} rows, no whole heads")));
+        }
+        Ok(interleaved_row(row, head_dim))
+    }
+
+    /// Expanded values in the Hugging Face layout; all of them finite.
+    fn values(&self, gguf: &str, stored: Stored, info: &TensorInfo) -> Result<Vec<f32>> {
+        let bytes = self.bytes(info);
         let kind = info.kind;
         let mut values = vec![0_f32; info.shape.iter().product()];
         let chunk_bytes = CHUNK_VALUES / kind.block_values() * kind.block_bytes();
@@ -120,20 +175,16 @@ impl GgufWeights {
             })
             .reduce(|| true, |a, b| a && b);
         if !finite {
-            return Err(Error::file(&self.path, format!("tensor `{gguf}` holds values that are not finite")));
+            return Err(self.not_finite(gguf));
         }
         match stored {
             Stored::Same => {}
             Stored::PlusOne => values.iter_mut().for_each(|x| *x -= 1.0),
             Stored::QueryRows | Stored::KeyRows => {
-                let (rows, head_dim) = (info.shape[0], self.config.head_dim);
-                let columns = values.len() / rows;
-                if rows % head_dim != 0 {
-                    return Err(Error::file(&self.path, format!("tensor `{gguf}` has {rows} rows, no whole heads")));
-                }
+                let columns = values.len() / info.shape[0];
                 let mut sorted = vec![0_f32; values.len()];
                 for (row, from) in values.chunks_exact(columns).enumerate() {
-                    let to = interleaved_row(row, head_dim) * columns;
+                    let to = self.row_of(gguf, info, row)? * columns;
                     sorted[to..to + columns].copy_from_slice(from);
                 }
                 values = sorted;

@@ -10,6 +10,7 @@ pub mod attention_block;
 pub mod constant;
 pub mod cross_entropy;
 pub mod decode_attention;
+pub mod decode_block;
 pub mod embedding;
 pub mod gated;
 #[cfg(feature = "cuda")]

@@ -1,4 +1,4 @@
-//! A frozen weight in fewer bits, in bitsandbytes' layouts, and back. Which weights are quantised is the decoder's choice; products with
+//! A frozen weight in fewer bits, in bitsandbytes' layouts or in GGUF's q8_0, and back. Which weights are quantised is the decoder's choice; products with
 //! them are in `ops::matmul`.
 //!
 //! Values follow the algorithm of bitsandbytes' reference backend to the last bit: the levels and thresholds, blocks over the flattened
@@ -6,9 +6,11 @@
 //! backend takes a shortcut to the nearest 8-bit level and wants whole blocks in a row, and its CUDA kernels scale a last, shorter
 //! block by the reciprocal.
 
+mod arena;
 mod dynamic;
 mod four_bit;
 mod int8;
+mod q8_0;
 mod stored;
 
 use crate::{Error, Result};
@@ -17,9 +19,11 @@ use half::bf16;
 use rayon::prelude::*;
 use tb_core::quantization::Quantization;
 
+pub(crate) use arena::Arena;
 pub(crate) use dynamic::{Map, dequantise as dequantise_bytes, quantise as quantise_bytes};
 use four_bit::FourBit;
 use int8::Int8;
+pub(crate) use q8_0::{BLOCK as Q8_0_BLOCK, Q8_0};
 pub(crate) use stored::read as read_stored;
 
 /// Values dequantised by one task at a time.
@@ -60,6 +64,7 @@ pub(crate) struct Packed {
 enum Form {
     Int8(Int8),
     FourBit(FourBit),
+    Q8_0(Q8_0),
 }
 
 impl Quantised {
@@ -103,6 +108,7 @@ impl Quantised {
         match &self.form {
             Form::Int8(form) => form.packed(),
             Form::FourBit(form) => form.packed(),
+            Form::Q8_0(_) => unreachable!("blocks of q8_0 are kept on the CPU alone"),
         }
     }
 
@@ -110,6 +116,19 @@ impl Quantised {
     #[cfg(feature = "cuda")]
     pub(crate) fn on_gpu(&self) -> &crate::ops::gpu::OnGpu {
         &self.on_gpu
+    }
+
+    /// A matrix (O, I) that a GGUF file holds in q8_0; lengths are the caller's care.
+    pub(crate) fn from_q8_0(form: Q8_0, (rows, columns): (usize, usize), rounding: Rounding) -> Self {
+        Self { rows, columns, form: Form::Q8_0(form), rounding }
+    }
+
+    /// The blocks, if it is held in q8_0.
+    pub(crate) fn q8_0(&self) -> Option<&Q8_0> {
+        match &self.form {
+            Form::Q8_0(form) => Some(form),
+            Form::Int8(_) | Form::FourBit(_) => None,
+        }
     }
 
     /// (O, I).
@@ -124,6 +143,7 @@ impl Quantised {
         match &self.form {
             Form::Int8(form) => form.size_bytes(),
             Form::FourBit(form) => form.size_bytes(),
+            Form::Q8_0(form) => form.size_bytes(),
         }
     }
 
@@ -137,6 +157,19 @@ impl Quantised {
                 Rounding::Bf16 => out.iter_mut().for_each(|v| *v = bf16::from_f32(*v).to_f32()),
             }
         });
+    }
+
+    /// The dequantised rows of these numbers, (N, I) f32. An id of O or more is refused.
+    pub(crate) fn rows_of(&self, ids: &[u32]) -> Result<Tensor> {
+        let mut values = vec![0f32; ids.len() * self.columns];
+        for (id, row) in ids.iter().zip(values.chunks_exact_mut(self.columns.max(1))) {
+            if *id as usize >= self.rows {
+                let what = format!("token id {id} is not in the vocabulary of {}", self.rows);
+                return Err(Error::value("embedding", what));
+            }
+            self.rows_into(*id as usize, row);
+        }
+        Ok(Tensor::from_vec(values, (ids.len(), self.columns), &Device::Cpu)?)
     }
 
     /// As [`Self::rows_into`], for [`Rounding::Bf16`].
@@ -157,6 +190,7 @@ impl Quantised {
         match &self.form {
             Form::Int8(form) => form.dequantise(at, self.columns, out),
             Form::FourBit(form) => form.dequantise(at, out),
+            Form::Q8_0(form) => form.dequantise(at, out),
         }
     }
 

@@ -3,6 +3,7 @@
 
 use crate::checkpoint::{INDEX, SINGLE, read_json, read_problem};
 use crate::gguf::GgufWeights;
+use crate::quant::{Arena, Q8_0};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Shape, Tensor};
 use half::{bf16, f16};
@@ -170,6 +171,11 @@ impl Weights {
         };
         file.release(info);
         Ok(tensor?)
+    }
+
+    /// The matrix `name` in q8_0, if a GGUF file holds it so.
+    pub(crate) fn q8_0(&self, name: &str, shape: (usize, usize), arena: &Arena) -> Result<Option<Q8_0>> {
+        self.gguf.as_ref().map_or(Ok(None), |gguf| gguf.q8_0(name, shape, arena))
     }
 
     /// The tensor `name` in the dtype and shape of its safetensors file.

@@ -16,7 +16,7 @@ use crate::error::Result;
 /// Standard deviation of the first weights in pretraining (transformers' `initializer_range`).
 const INIT_STD: f64 = 0.02;
 
-/// A model to look at: base and, if named, adapter, both frozen.
+/// A model to ask: base and, if named, adapter, both frozen. It cannot be trained, merged or written.
 ///
 /// # Errors
 /// A file that is missing, damaged or of another model; it is named.
@@ -27,7 +27,8 @@ pub fn frozen(source: &ModelSource, dtype: Dtype, device_id: &str) -> Result<Dec
         None => None,
     };
     let device = device::open(device_id)?;
-    let mut decoder = Decoder::load_as(&source.base, device::dtype(dtype, &device), quantization, &device)?;
+    let dtype = device::dtype(dtype, &device);
+    let mut decoder = Decoder::load_to_answer(&source.base, dtype, quantization, &device)?;
     if let Some(adapter) = &source.adapter {
         decoder.load_adapter(adapter, AdapterUse::Frozen)?;
     }

@@ -113,6 +113,7 @@ impl Decoder {
     /// Errors: a value out of range, a name that means no module (the available ones are listed), a second adapter, a model trained in full,
     /// first values that a quantised base cannot give.
     pub fn add_lora(&mut self, config: &LoraConfig, seed: u64) -> Result<()> {
+        self.check_not_to_answer("add_lora")?;
         self.check_bare()?;
         if self.quantization.is_some() && !config.init.starts_on_quantised() {
             let problem = format!("{} needs a base that is not quantised: choose true, gaussian or olora", config.init);
@@ -151,6 +152,10 @@ impl Decoder {
     ///
     /// Errors name the file, and the field or tensor that is missing, unsupported, of the wrong shape or left over.
     pub fn load_adapter(&mut self, dir: &Path, usage: AdapterUse) -> Result<LoraConfig> {
+        match usage {
+            AdapterUse::Frozen => {}
+            AdapterUse::Trained => self.check_not_to_answer("load_adapter")?,
+        }
         self.check_bare()?;
         let adapter = self.read(dir, usage)?;
         self.attach(&adapter);
@@ -361,7 +366,7 @@ impl Decoder {
                 "the model already has an adapter: merge it or load the base model again",
             ));
         }
-        if self.model.embedding.var().is_some() {
+        if self.model.embedding.parameter().is_some_and(|p| p.var().is_some()) {
             return Err(Error::value(
                 "lora",
                 "the model is being trained in full: save it and load it to add an adapter",
@@ -436,7 +441,8 @@ impl Decoder {
         let parameters = self.model.parameters().into_iter().map(|(name, p)| (name, p.tensor().into()));
         let linears = self.model.linears().map(|l| (format!("{}.weight", l.path), l.weight.constant()));
         let mut weights: HashMap<String, ConstantRef<'_>> = parameters.chain(linears).collect();
-        weights.entry(format!("{HEAD}.weight")).or_insert(self.model.embedding.tensor().into());
+        weights.insert(format!("{EMBEDDING}.weight"), self.model.embedding.constant());
+        weights.insert(format!("{HEAD}.weight"), self.model.base_head().constant());
         Base { weights }
     }
 

@@ -8,6 +8,7 @@ use super::rope::Rotation;
 use crate::Result;
 use crate::ops::attention::{Sight, Spans};
 use crate::ops::attention_block::{AttentionBlock, attention_block};
+use crate::ops::decode_block::{Kept, decode_block};
 use candle_core::Tensor;
 use tb_core::decoder_config::{DecoderConfig, LayerKind, Projections, QueryKeyNorm};
 
@@ -98,7 +99,23 @@ impl Attention {
         spans: Option<&Spans>,
         ctx: Context,
     ) -> Result<Tensor> {
-        let block = AttentionBlock {
+        attention_block(x, &AttentionBlock { spans, ..self.block(norms, rotation, ctx) })
+    }
+
+    /// The same for one new token per row, x (B, 1, C), whose keys and values are added to those that are kept.
+    pub(crate) fn fused_step(
+        &self,
+        x: &Tensor,
+        norms: &HalfNorms,
+        rotation: Option<Rotation<'_>>,
+        kept: &mut [Kept<'_>],
+        ctx: Context,
+    ) -> Result<Tensor> {
+        decode_block(x, &self.block(norms, rotation, ctx), kept)
+    }
+
+    fn block<'a>(&'a self, norms: &'a HalfNorms, rotation: Option<Rotation<'a>>, ctx: Context) -> AttentionBlock<'a> {
+        AttentionBlock {
             before: norms.before.as_ref().map(Norm::frozen),
             inputs: self.inputs.projections(ctx),
             query_key: self.query_key.as_ref().map(|norms| norms.each_ref().map(Norm::frozen)),
@@ -109,9 +126,8 @@ impl Attention {
             kv_heads: self.kv_heads,
             size: self.head_dim,
             sight: self.sight,
-            spans,
-        };
-        attention_block(x, &block)
+            spans: None,
+        }
     }
 
     /// Whether all of it can run as one op.

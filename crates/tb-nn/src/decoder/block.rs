@@ -8,7 +8,10 @@ use super::norm::{HalfNorms, Norm};
 use super::param::{Builder, Parameter};
 use super::rope::{Angles, Rotation};
 use crate::Result;
-use crate::ops::attention::{Spans, causal_attention};
+use crate::ops::attention::{Sight, Spans, causal_attention};
+use crate::ops::decode_attention::{CachedRow, decode_attention};
+use crate::ops::decode_block::Kept;
+use crate::ops::slices::read;
 use candle_core::{Tensor, Var};
 use tb_core::decoder_config::{DecoderConfig, LayerKind, Norms};
 
@@ -56,6 +59,19 @@ impl Block {
             let (q, k, v) = self.project(x, ctx)?;
             let (q, k) = (Rotation::turned(rotation, &q)?, Rotation::turned(rotation, &k)?);
             self.add_attended(x, &causal_attention(&q, &k, &v, self.attention.sight, spans)?, ctx)?
+        };
+        self.feed_forward(&attended, ctx)
+    }
+
+    /// As [`Self::forward`] for one new token per row, x (B, 1, C), after the tokens whose keys and values (tokens, K, D) are kept.
+    pub(crate) fn step(&self, x: &Tensor, angles: &Angles, kept: &mut [Kept<'_>], ctx: Context) -> Result<Tensor> {
+        let rotation = angles.of(self.kind);
+        let attended = if self.attention_norms.is_frozen(ctx) && self.attention.fuses(ctx) {
+            self.attention.fused_step(x, &self.attention_norms, rotation, kept, ctx)?
+        } else {
+            let (q, k, v) = self.project(x, ctx)?;
+            let (q, k) = (Rotation::turned(rotation, &q)?, Rotation::turned(rotation, &k)?);
+            self.add_attended(x, &attended_step(&q, &k, &v, kept, self.attention.sight)?, ctx)?
         };
         self.feed_forward(&attended, ctx)
     }
@@ -113,4 +129,18 @@ impl Block {
         let Self { attention_norms, attention, mlp_norms, .. } = self;
         attention_norms.all_mut().chain(attention.norms_mut()).chain(mlp_norms.all_mut())
     }
+}
+
+/// Adds each row's new key and value, k and v (B, 1, K, D), to what is kept, and attends to all of it with q (B, 1, H, D).
+fn attended_step(q: &Tensor, k: &Tensor, v: &Tensor, kept: &mut [Kept<'_>], sight: Sight) -> Result<Tensor> {
+    let (_, _, kv_heads, size) = k.dims4()?;
+    read!(k = k);
+    read!(v = v);
+    let new = k.chunks_exact(kv_heads * size).zip(v.chunks_exact(kv_heads * size));
+    for ((keys, values), (key, value)) in kept.iter_mut().zip(new) {
+        keys.extend_from_slice(key);
+        values.extend_from_slice(value);
+    }
+    let held: Vec<CachedRow<'_>> = kept.iter().map(|(keys, values)| CachedRow { keys, values }).collect();
+    decode_attention(q, &held, kv_heads, sight)
 }

@@ -8,8 +8,9 @@ use candle_core::{DType, Var};
 impl Decoder {
     /// Makes every weight a variable in f32; a tied output layer stays the embedding. The model computes in f32 from now on.
     ///
-    /// Errors: a model with an adapter, one that is trained in full already, or a quantised one.
+    /// Errors: a model with an adapter, one that is trained in full already, a quantised one, or one that was loaded to answer.
     pub fn train_all(&mut self) -> Result<()> {
+        self.check_not_to_answer("train_all")?;
         self.check_bare()?;
         if self.quantization.is_some() {
             return Err(Error::value("train_all", "the base is quantised: load it unquantised to train every weight"));

@@ -2,7 +2,7 @@
 
 use super::Decoder;
 use super::linear::{Linear, Tuned};
-use super::param::Parameter;
+use super::param::{LinearWeight, Parameter};
 use crate::checkpoint::{write_json, write_model};
 use crate::lora::{LoraConfig, LoraLayer};
 use crate::{Error, Result};
@@ -21,13 +21,14 @@ pub(crate) enum Merged<'a> {
     /// A linear's bias with its adapter's.
     Bias(Tensor),
     /// Embedding or output layer with its adapter.
-    End(&'a Parameter, &'a LoraLayer),
+    End(&'a LinearWeight, &'a LoraLayer),
 }
 
 impl Merged<'_> {
     pub(crate) fn shape(&self) -> Vec<usize> {
         match self {
-            Self::Plain(base) | Self::End(base, _) => base.tensor().dims().to_vec(),
+            Self::Plain(base) => base.tensor().dims().to_vec(),
+            Self::End(base, _) => base.constant().dims(),
             Self::Linear(linear) => linear.weight.constant().dims(),
             Self::Bias(bias) => bias.dims().to_vec(),
         }
@@ -45,7 +46,7 @@ impl Merged<'_> {
 }
 
 /// What an adapter makes of one end of the model; none where it leaves it alone.
-fn end<'a>(base: &'a Parameter, lora: &'a Option<LoraLayer>, tuned: &'a Tuned) -> Option<Merged<'a>> {
+fn end<'a>(base: &'a LinearWeight, lora: &'a Option<LoraLayer>, tuned: &'a Tuned) -> Option<Merged<'a>> {
     match (lora, tuned) {
         (Some(lora), _) => Some(Merged::End(base, lora)),
         (None, tuned) => tuned.as_ref().map(Merged::Plain),
@@ -56,7 +57,7 @@ impl Decoder {
     /// Puts the adapter into the base weights, computed in f32, and drops it. Where embedding and output layer were one tensor and the
     /// adapter changed either, they are two afterwards.
     ///
-    /// Errors: the base is quantised, there is no adapter, it cannot be merged, or a merged weight is not finite; then nothing has changed.
+    /// Errors: the base is quantised or was loaded to answer, there is no adapter, it cannot be merged, or a merged weight is not finite; then nothing has changed.
     pub fn merge_adapter(&mut self) -> Result<()> {
         self.check_whole("merge_adapter")?;
         if self.lora.is_none() {
@@ -69,14 +70,14 @@ impl Decoder {
             merged.remove(name).map(|tensor| Ok(Parameter::Frozen(tensor.to_dtype(dtype)?))).transpose()
         })?;
         if let Some(head) = merged.remove(&format!("{HEAD}.weight")) {
-            self.model.head = Some(Parameter::Frozen(head.to_dtype(dtype)?));
+            self.model.head = Some(LinearWeight::Dense(Parameter::Frozen(head.to_dtype(dtype)?)));
             self.config.head = HeadKind::Untied;
         }
         Ok(())
     }
 
     /// Writes the base model as `config.json`, `generation_config.json` and `model.safetensors` in `dtype` (f32, bf16 or f16).
-    /// Errors if it is quantised.
+    /// Errors if it is quantised or was loaded to answer.
     pub fn save_full(&self, dir: &Path, dtype: DType) -> Result<()> {
         self.check_whole("save_full")?;
         let tensors: Vec<(String, Tensor)> =
@@ -109,6 +110,7 @@ impl Decoder {
     /// Refuses to write or merge into a quantised base: rounded again, it would forget a part of what was learned, and
     /// written as it is, it would pass for the original.
     fn check_whole(&self, op: &'static str) -> Result<()> {
+        self.check_not_to_answer(op)?;
         match self.quantization {
             None => Ok(()),
             Some(_) => {
@@ -119,6 +121,7 @@ impl Decoder {
 
     /// As [`Self::check_whole`], of a merged model that is written: LoftQ's adapter belongs to the base as it was quantised.
     pub(crate) fn check_mergeable(&self, op: &'static str) -> Result<()> {
+        self.check_not_to_answer(op)?;
         if self.lora().is_some_and(LoraConfig::fits_quantised_only) { Ok(()) } else { self.check_whole(op) }
     }
 
@@ -183,7 +186,7 @@ impl Decoder {
         let embedding = end(&self.model.embedding, &ends.embedding_lora, &ends.embedding);
         let mut head = end(self.model.base_head(), &ends.head_lora, &ends.head);
         if self.model.head.is_none() && embedding.is_some() && head.is_none() {
-            head = Some(Merged::Plain(&self.model.embedding));
+            head = self.model.embedding.parameter().map(Merged::Plain);
         }
         all.extend(embedding.map(|weight| (format!("{EMBEDDING}.weight"), weight)));
         all.extend(head.map(|weight| (format!("{HEAD}.weight"), weight)));

@@ -3,7 +3,7 @@
 use super::AdapterSwitch;
 use super::batch::Batch;
 use super::block::Block;
-use super::linear::{Context, Linear, Replacement, Tuned, worn};
+use super::linear::{Context, Linear, Replacement, Tuned};
 use super::noise::noisy;
 use super::norm::Norm;
 use super::param::{Builder, LinearWeight, Parameter};
@@ -12,6 +12,7 @@ use super::rope::{Angles, RopeTable};
 use crate::Result;
 use crate::lora::LoraLayer;
 use crate::ops::WeightGrad;
+use crate::ops::constant::ConstantRef;
 use crate::ops::embedding::embedding;
 use crate::ops::linear::{full_linear, gain};
 use candle_core::{DType, Tensor};
@@ -29,11 +30,11 @@ pub(crate) enum Graph {
 
 /// All weights of a decoder.
 pub(crate) struct Model {
-    pub(crate) embedding: Parameter,
+    pub(crate) embedding: LinearWeight,
     pub(crate) blocks: Vec<Arc<Block>>,
     pub(crate) norm: Norm,
     /// `None` where the embedding is the output layer.
-    pub(crate) head: Option<Parameter>,
+    pub(crate) head: Option<LinearWeight>,
     pub(crate) ends: Ends,
     /// Factor of the embedded tokens.
     embedding_scale: Option<f64>,
@@ -54,14 +55,14 @@ impl Model {
     pub(crate) fn build(b: &Builder<'_>, config: &DecoderConfig) -> Result<Self> {
         let shape = (config.vocab_size, config.hidden_size);
         Ok(Self {
-            embedding: b.matrix(&format!("{EMBEDDING}.weight"), shape)?,
+            embedding: b.weight(&format!("{EMBEDDING}.weight"), shape)?,
             blocks: (0..config.num_hidden_layers)
                 .map(|layer| Block::build(b, config, layer).map(Arc::new))
                 .collect::<Result<_>>()?,
             norm: Norm::build(b, config, "model.norm", config.hidden_size)?,
             head: match config.head {
                 HeadKind::Tied => None,
-                HeadKind::Untied => Some(b.matrix(&format!("{HEAD}.weight"), shape)?),
+                HeadKind::Untied => Some(b.weight(&format!("{HEAD}.weight"), shape)?),
             },
             ends: Ends::default(),
             embedding_scale: match config.layout().embedding {
@@ -74,29 +75,34 @@ impl Model {
     }
 
     /// The output layer's own weight (V, C), without what an adapter puts on it.
-    pub(crate) fn base_head(&self) -> &Parameter {
+    pub(crate) fn base_head(&self) -> &LinearWeight {
         self.head.as_ref().unwrap_or(&self.embedding)
     }
 
-    /// The output layer's weight (V, C), unless it carries a low-rank adapter.
+    /// The output layer's weight (V, C), unless it carries a low-rank adapter or is held in fewer bits.
     pub(crate) fn plain_head(&self, adapter: AdapterSwitch) -> Option<&Parameter> {
-        match (&self.ends.head_lora, adapter) {
-            (Some(_), AdapterSwitch::On) => None,
-            (Some(_), AdapterSwitch::Off) | (None, _) => Some(worn(self.base_head(), &self.ends.head, adapter)),
+        match (&self.ends.head_lora, &self.ends.head, adapter) {
+            (Some(_), _, AdapterSwitch::On) => None,
+            (None, Some(tuned), AdapterSwitch::On) => Some(tuned),
+            (None, None, AdapterSwitch::On) | (_, _, AdapterSwitch::Off) => self.base_head().parameter(),
         }
     }
 
     /// The output layer with its adapter as a layer like another. Tensors are shared, not copied.
     pub(crate) fn head_layer(&self) -> Linear {
-        let bare = Linear::bare(HEAD.to_owned(), LinearWeight::Dense(self.base_head().clone()), None);
+        let bare = Linear::bare(HEAD.to_owned(), self.base_head().clone(), None);
         Linear { lora: self.ends.head_lora.clone(), tuned_weight: self.ends.head.clone(), ..bare }
     }
 
     /// Embedded ids, (B, T, C).
     pub(crate) fn embed(&self, ids: &[u32], rows: usize, width: usize, ctx: Context) -> Result<Tensor> {
-        let table = worn(&self.embedding, &self.ends.embedding, ctx.adapter);
-        let dtype = self.embedding.tensor().dtype();
-        let flat = embedding(ids, table.tensor(), table.grad())?.to_dtype(dtype)?; // (B*T, C)
+        let (flat, table): (Tensor, ConstantRef<'_>) = match (&self.embedding, &self.ends.embedding, ctx.adapter) {
+            (_, Some(tuned), AdapterSwitch::On) => (looked_up(ids, tuned)?, tuned.tensor().into()),
+            (LinearWeight::Dense(table), _, _) => (looked_up(ids, table)?, table.tensor().into()),
+            (LinearWeight::Quantised(table), _, _) => (table.rows_of(ids)?, table.into()),
+        };
+        let dtype = self.embedding.dtype();
+        let flat = flat.to_dtype(dtype)?; // (B*T, C)
         let c = flat.dim(1)?;
         let embedded = flat.reshape((rows, width, c))?;
         let lora = match (&self.ends.embedding_lora, ctx.adapter) {
@@ -111,7 +117,7 @@ impl Model {
         let sum = match &lora.magnitude {
             None => sum,
             Some(magnitude) => {
-                let norms = lora.norms(magnitude, table.tensor())?;
+                let norms = lora.norms(magnitude, table)?;
                 gain(&sum, magnitude.m.tensor(), &norms, None)?
             }
         };
@@ -159,13 +165,15 @@ impl Model {
 
     /// Puts other parameters in place of those for which `make` has one.
     pub(crate) fn replace(&mut self, make: &mut Replacement<'_>) -> Result<()> {
-        if let Some(embedding) = make(&format!("{EMBEDDING}.weight"), &self.embedding)? {
-            self.embedding = embedding;
+        if let LinearWeight::Dense(embedding) = &self.embedding
+            && let Some(new) = make(&format!("{EMBEDDING}.weight"), embedding)?
+        {
+            self.embedding = LinearWeight::Dense(new);
         }
-        if let Some(head) = &self.head
+        if let Some(LinearWeight::Dense(head)) = &self.head
             && let Some(new) = make(&format!("{HEAD}.weight"), head)?
         {
-            self.head = Some(new);
+            self.head = Some(LinearWeight::Dense(new));
         }
         for linear in self.blocks.iter_mut().flat_map(|b| Arc::make_mut(b).linears_mut()) {
             linear.replace(make)?;
@@ -173,14 +181,19 @@ impl Model {
         self.norms_mut().try_for_each(|norm| norm.replace(make))
     }
 
-    /// (checkpoint name, parameter) of everything, in layer order.
+    /// (checkpoint name, parameter) of everything, in layer order; a quantised weight is none.
     pub(crate) fn parameters(&self) -> Vec<(String, &Parameter)> {
-        let mut all = vec![(format!("{EMBEDDING}.weight"), &self.embedding)];
+        let embedding = self.embedding.parameter().map(|p| (format!("{EMBEDDING}.weight"), p));
+        let mut all: Vec<(String, &Parameter)> = embedding.into_iter().collect();
         all.extend(self.blocks.iter().flat_map(|block| block.parameters()));
         all.push(self.norm.parameter());
-        if let Some(head) = &self.head {
-            all.push((format!("{HEAD}.weight"), head));
-        }
+        let head = self.head.as_ref().and_then(LinearWeight::parameter);
+        all.extend(head.map(|p| (format!("{HEAD}.weight"), p)));
         all
     }
+}
+
+/// Rows of a table in f32 or bf16, (N, C).
+fn looked_up(ids: &[u32], table: &Parameter) -> Result<Tensor> {
+    embedding(ids, table.tensor(), table.grad())
 }

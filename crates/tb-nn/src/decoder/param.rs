@@ -3,7 +3,7 @@
 use crate::ops::WeightGrad;
 use crate::ops::constant::ConstantRef;
 use crate::ops::slices::read;
-use crate::quant::{Quantised, Rounding, read_stored};
+use crate::quant::{Arena, Quantised, Rounding, read_stored};
 use crate::weights::Weights;
 use crate::{Error, Result, random};
 use candle_core::{DType, Device, Tensor, Var};
@@ -30,11 +30,6 @@ impl Parameter {
         }
     }
 
-    /// The values in f32, outside any graph.
-    pub(crate) fn dense(&self) -> Result<Tensor> {
-        Ok(self.tensor().detach().to_dtype(DType::F32)?)
-    }
-
     pub(crate) fn grad(&self) -> WeightGrad {
         match self {
             Self::Frozen(_) => WeightGrad::Frozen,
@@ -50,7 +45,7 @@ impl Parameter {
     }
 }
 
-/// The weight (O, I) of a linear layer.
+/// The weight (O, I) of a linear layer, or of the embedding (V, C).
 #[derive(Clone, Debug)]
 pub(crate) enum LinearWeight {
     /// A parameter like another.
@@ -65,6 +60,17 @@ impl LinearWeight {
         match self {
             Self::Dense(p) => Ok(p.tensor().dims2()?),
             Self::Quantised(q) => Ok(q.dims()),
+        }
+    }
+
+    /// The numbers of the model, if this is its embedding.
+    pub(crate) fn dtype(&self) -> DType {
+        match self {
+            Self::Dense(p) => p.tensor().dtype(),
+            Self::Quantised(q) => match q.rounding() {
+                Rounding::F32 => DType::F32,
+                Rounding::Bf16 => DType::BF16,
+            },
         }
     }
 
@@ -125,6 +131,8 @@ pub(crate) struct Builder<'a> {
     pub(crate) device: &'a Device,
     /// The form of linear layers, if in fewer bits.
     pub(crate) quantization: Option<Form>,
+    /// Where matrices that a GGUF file holds in q8_0 stay so; none where they are expanded to the model's numbers.
+    pub(crate) kept: Option<Arena>,
 }
 
 impl Builder<'_> {
@@ -142,10 +150,21 @@ impl Builder<'_> {
         }
     }
 
+    /// A matrix (rows, columns) that is looked up or multiplied: in the blocks of its file, where these are to be kept.
+    pub(crate) fn weight(&self, name: &str, shape: (usize, usize)) -> Result<LinearWeight> {
+        let kept = match (&self.source, &self.kept) {
+            (Source::Checkpoint(weights), Some(arena)) if self.device.is_cpu() => weights.q8_0(name, shape, arena)?,
+            (Source::Checkpoint(_) | Source::Random { .. }, Some(_) | None) => None,
+        };
+        let Some(blocks) = kept else { return self.matrix(name, shape).map(LinearWeight::Dense) };
+        let rounding = if self.dtype == DType::BF16 { Rounding::Bf16 } else { Rounding::F32 };
+        Ok(LinearWeight::Quantised(Arc::new(Quantised::from_q8_0(blocks, shape, rounding))))
+    }
+
     /// The weight of a linear layer: quantised as it is read where that is wanted, so that no more than one is ever held in full.
     pub(crate) fn linear(&self, name: &str, shape: (usize, usize)) -> Result<LinearWeight> {
         let (Some(form), Source::Checkpoint(weights)) = (self.quantization, &self.source) else {
-            return self.matrix(name, shape).map(LinearWeight::Dense);
+            return self.weight(name, shape);
         };
         let quantization = form.quantization();
         let rounding = rounding(quantization, self.dtype);

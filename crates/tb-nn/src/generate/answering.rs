@@ -4,6 +4,7 @@
 use super::cache::{self, RowCache};
 use super::{Finish, Flow, GenerationConfig, sampler};
 use crate::decoder::{Batch, Decoder};
+use crate::ops::slices::read;
 use crate::{Error, Result};
 
 /// An answer that [`Answering::step`] makes longer. It holds the keys and values of its row, not the model.
@@ -51,7 +52,7 @@ impl Answering {
         let Some(logits) = cache::prefill_while(decoder, &batch, std::slice::from_mut(&mut cache), wanted)? else {
             return Ok(None);
         };
-        let logits = logits.flatten_all()?.to_vec1::<f32>()?; // (V)
+        read!(logits = logits);
         let first = sampler::choose(&logits, &config, 0, prompt.len())?;
         Ok(Some(Self { cache, config, made: 0, next: Next::Take(first) }))
     }
@@ -68,7 +69,8 @@ impl Answering {
             Next::Show(last) => {
                 let position = self.cache.tokens() + 1;
                 let logits = cache::decode(decoder, &[last], &mut [&mut self.cache])?; // (1, V)
-                sampler::choose(&logits.flatten_all()?.to_vec1::<f32>()?, &self.config, 0, position)?
+                read!(logits = logits);
+                sampler::choose(&logits, &self.config, 0, position)?
             }
         };
         if self.config.eos_token_ids.contains(&id) {

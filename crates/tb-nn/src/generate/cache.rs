@@ -9,7 +9,7 @@ use crate::decoder::block::Block;
 use crate::decoder::rope::{Angles, Rotation};
 use crate::decoder::{Batch, Context, Decoder, DecoderConfig, Pass};
 use crate::ops::attention::{Spans, causal_attention};
-use crate::ops::decode_attention::{CachedRow, decode_attention};
+use crate::ops::decode_block::Kept;
 use crate::ops::rope::Positions;
 use crate::ops::rows::pick_rows;
 use candle_core::{DType, Tensor};
@@ -107,6 +107,11 @@ fn fill(decoder: &Decoder, batch: &Batch, caches: &mut [RowCache], layer: usize,
 /// Where a token makes its text turn by other frequencies (a longrope once, a dynamic embedding with each token beyond the trained
 /// length), all tokens before it are other than they were: the row is read again from its beginning.
 pub(super) fn decode(decoder: &Decoder, ids: &[u32], caches: &mut [&mut RowCache]) -> Result<Tensor> {
+    // As one task of the pool: from outside it, each of the many small operations would wait for a thread to wake up.
+    rayon::scope(|_| decode_in_pool(decoder, ids, caches))
+}
+
+fn decode_in_pool(decoder: &Decoder, ids: &[u32], caches: &mut [&mut RowCache]) -> Result<Tensor> {
     let turns = |c: &RowCache| reach(decoder, c.tokens() + 1) != reach(decoder, c.tokens());
     let renewed: Vec<bool> = caches.iter().map(|c| turns(c)).collect();
     if !renewed.contains(&true) {
@@ -144,7 +149,6 @@ fn extend(decoder: &Decoder, ids: &[u32], caches: &mut [&mut RowCache]) -> Resul
     let mut x = model.embed(ids, ids.len(), 1, ctx)?.detach(); // (B, 1, C)
     let lengths: Vec<usize> = caches.iter().map(|c| c.tokens() + 1).collect();
     let angles = Angles::of_last(&model.ropes, &lengths)?;
-    let token = config.num_key_value_heads * config.head_dim;
     #[cfg(feature = "cuda")]
     let on_gpu = if decoder.device().is_cuda() { Some(gpu::step(decoder, caches)?) } else { None };
     for (layer, block) in model.blocks.iter().enumerate() {
@@ -155,22 +159,18 @@ fn extend(decoder: &Decoder, ids: &[u32], caches: &mut [&mut RowCache]) -> Resul
             x = block.feed_forward(&block.add_attended(&x, &attended, ctx)?, ctx)?.detach();
             continue;
         }
-        let (q, k, v) = projected(block, &x, &angles, ctx)?;
-        let (keys, values) = (flat(&k)?, flat(&v)?);
-        for ((cache, key), value) in caches.iter_mut().zip(keys.chunks_exact(token)).zip(values.chunks_exact(token)) {
-            cache.layers[layer].0.extend_from_slice(key);
-            cache.layers[layer].1.extend_from_slice(value);
-        }
-        let held: Vec<CachedRow<'_>> =
-            caches.iter().map(|c| CachedRow { keys: &c.layers[layer].0, values: &c.layers[layer].1 }).collect();
-        let attended = decode_attention(&q, &held, config.num_key_value_heads, block.attention.sight)?;
-        x = block.feed_forward(&block.add_attended(&x, &attended, ctx)?, ctx)?.detach();
+        let mut kept: Vec<Kept<'_>> = caches.iter_mut().map(|c| kept(&mut c.layers[layer])).collect();
+        x = block.step(&x, &angles, &mut kept, ctx)?.detach();
     }
     for (cache, id) in caches.iter_mut().zip(ids) {
         cache.ids.push(*id);
     }
     let x = model.norm.forward(&x, ctx)?.detach().reshape((ids.len(), config.hidden_size))?; // (B, C)
     decoder.project(&x)
+}
+
+fn kept((keys, values): &mut (Vec<f32>, Vec<f32>)) -> Kept<'_> {
+    (keys, values)
 }
 
 /// Rotated queries (B, T, H, D) and keys, and values (B, T, K, D), of x (B, T, C).

@@ -126,8 +126,11 @@ impl Decoder {
             entries.push(Entry { name, kind, shape, stored, part: Part::Weight(weight) });
         }
         // llama.cpp knows this family with a head of its own alone.
-        if arch == Arch::Olmo2 && config.head == HeadKind::Tied {
-            let (embedding, name) = (&self.model().embedding, "output.weight");
+        if arch == Arch::Olmo2
+            && config.head == HeadKind::Tied
+            && let Some(embedding) = self.model().embedding.parameter()
+        {
+            let name = "output.weight";
             let shape = embedding.tensor().dims().to_vec();
             let kind = kind(format, arch, config, name, &shape);
             let part = Part::Weight(Merged::Plain(embedding));

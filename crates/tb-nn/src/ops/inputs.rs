@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use crate::error::Result;
 use crate::ops::linear::Hidden;
+use crate::ops::matmul::{Held, Weight};
 use crate::ops::projection::{Layer, Projection, layers};
 
 /// N linears of the same input.
@@ -21,6 +22,7 @@ pub enum Inputs<'a, const N: usize> {
 pub(crate) struct InputLayers<const N: usize> {
     pub(crate) layers: Vec<Layer>,
     pub(crate) widths: [usize; N],
+    inputs: usize,
 }
 
 /// What a linear is called in messages, and its widths.
@@ -54,7 +56,7 @@ pub(crate) fn half<const N: usize>(
     parts.push(output);
     let (mut layers, flat) = layers(op, tokens, activations, &parts)?;
     let output = layers.pop().expect("the output is the last of the parts");
-    Ok((InputLayers { layers, widths: named.widths }, output, flat))
+    Ok((InputLayers { layers, widths: named.widths, inputs: width }, output, flat))
 }
 
 impl<const N: usize> InputLayers<N> {
@@ -66,8 +68,11 @@ impl<const N: usize> InputLayers<N> {
     /// The N results of x, and what the adapters keep for the backward.
     pub(crate) fn forward(&self, x: &[f32], flat: &[f32]) -> CandleResult<([Vec<f32>; N], Vec<Hidden>)> {
         let (mut results, mut hidden) = (Vec::with_capacity(N), Vec::with_capacity(self.layers.len()));
-        for layer in &self.layers {
-            let (y, h) = layer.forward(x, None, flat)?;
+        let held: Vec<(Held<'_>, usize)> = self.layers.iter().map(Layer::held).collect();
+        let weights = held.iter().map(|(held, o)| Ok((held.weight()?, *o))).collect::<CandleResult<Vec<_>>>()?;
+        let products = Weight::new_forwards(&weights, (x.len() / self.inputs.max(1), self.inputs), x);
+        for (layer, y) in self.layers.iter().zip(products) {
+            let (y, h) = layer.completed(y, x, flat)?;
             results.push(y);
             hidden.push(h);
         }

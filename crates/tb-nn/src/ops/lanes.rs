@@ -4,7 +4,7 @@
 //! same bits on every processor.
 
 /// Partial sums kept side by side; a multiple of every vector width in use.
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// Compiles the body once for AVX2 and once for the baseline, and picks at run time.
 macro_rules! vectorized {
@@ -79,8 +79,9 @@ vectorized! {
     }
 }
 
+/// The sum of all lanes, in a fixed order.
 #[inline(always)]
-fn fold(lanes: [f32; LANES]) -> f32 {
+pub(crate) fn fold(lanes: [f32; LANES]) -> f32 {
     let mut half = LANES / 2;
     let mut lanes = lanes;
     while half > 0 {

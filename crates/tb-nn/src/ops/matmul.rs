@@ -5,6 +5,7 @@
 
 mod bf16_dot;
 mod few_rows;
+mod q8_0;
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
@@ -16,8 +17,9 @@ use std::ops::Deref;
 use bf16_dot::Side;
 
 use super::constant::{Constant, Stored};
+use super::slices::SharedOut;
 use crate::profile;
-use crate::quant::{Quantised, Rounding};
+use crate::quant::{Q8_0, Quantised, Rounding};
 
 /// A strided f32 matrix over a slice: element (i, j) is at `i * row + j * col`.
 #[derive(Clone, Copy)]
@@ -133,7 +135,7 @@ pub(crate) fn new_product(dims: (usize, usize, usize), a: Mat, b: Mat, scale: f3
 }
 
 /// Whether this processor has vectors of 16 lanes with masks (AVX-512 F, BW, VL).
-fn has_vectors() -> bool {
+pub(crate) fn has_vectors() -> bool {
     #[cfg(target_arch = "x86_64")]
     return is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
@@ -144,7 +146,7 @@ fn has_vectors() -> bool {
 
 /// The mask of the first `n` of 16 lanes.
 #[cfg(target_arch = "x86_64")]
-fn lane_mask(n: usize) -> u16 {
+pub(crate) fn lane_mask(n: usize) -> u16 {
     if n >= 16 { u16::MAX } else { (1 << n) - 1 }
 }
 
@@ -282,7 +284,11 @@ impl<'a> Weight<'a> {
     /// `y` must be valid for N x O writes, and initialised with [`Old::Add`].
     pub(crate) unsafe fn forward(self, (n, o, i): (usize, usize, usize), y: *mut f32, old: Old, x: &[f32]) {
         let _span = profile::span(if self.is_bf16() { "product, bf16" } else { "product, f32" });
-        if n <= few_rows::MOST_ROWS && i > 0 && has_vectors() {
+        if let Some(weight) = self.blocks(n, i) {
+            let product = q8_0::Product { weight, y: SharedOut::from_pointer(y), stride: o, old };
+            // SAFETY: the caller's promise.
+            unsafe { q8_0::products(x, i, &[product]) };
+        } else if n <= few_rows::MOST_ROWS && i > 0 && has_vectors() {
             // SAFETY: the panel's columns lie inside y by the caller's promise.
             unsafe {
                 match self.values {
@@ -312,6 +318,32 @@ impl<'a> Weight<'a> {
             // SAFETY: the panels covered every column, so all of y is initialised.
             unsafe { product_into((n, o, r), y, o, Old::Add, Mat::rows(&h, r), Mat::transposed(b, r), 1.0, ALL) };
         }
+    }
+
+    /// The q8_0 blocks, if they are multiplied as they are.
+    fn blocks(&self, n: usize, i: usize) -> Option<&'a Q8_0> {
+        match self.values {
+            Values::Quantised(matrix) => matrix.q8_0().filter(|_| n <= few_rows::MOST_ROWS && i > 0),
+            Values::F32(_) | Values::Bf16(_) => None,
+        }
+    }
+
+    /// Fresh y(N, O) = x(N, I) W' for weights with these O; as one parallel piece of work where they are all held in q8_0 and rows are few.
+    pub(crate) fn new_forwards(weights: &[(Self, usize)], (n, i): (usize, usize), x: &[f32]) -> Vec<Vec<f32>> {
+        let blocks = weights.iter().map(|(w, _)| w.blocks(n, i).filter(|_| w.taken.is_none()));
+        let Some(blocks) = blocks.collect::<Option<Vec<_>>>() else {
+            return weights.iter().map(|(w, o)| w.new_forward((n, *o, i), x)).collect();
+        };
+        let mut ys: Vec<Vec<f32>> = weights.iter().map(|(_, o)| vec![0f32; n * o]).collect();
+        let products: Vec<q8_0::Product> = blocks
+            .into_iter()
+            .zip(&mut ys)
+            .zip(weights)
+            .map(|((weight, y), (_, o))| q8_0::Product { weight, y: SharedOut::new(y), stride: *o, old: Old::Drop })
+            .collect();
+        // SAFETY: each y has N x O values.
+        unsafe { q8_0::products(x, i, &products) };
+        ys
     }
 
     /// A fresh y(N, O) = x(N, I) W'.

@@ -8,7 +8,7 @@ use candle_core::{DType, Result as CandleResult, Tensor};
 use crate::error::{Error, Result};
 use crate::ops::constant::{Constant, ConstantRef};
 use crate::ops::linear::{Dropout, Hidden, LowRank, add_bias};
-use crate::ops::matmul::{Old, read_weight};
+use crate::ops::matmul::{Held, Hold, Old, read_weight};
 use crate::ops::slices::read;
 
 /// A trained low-rank adapter: + s (drop(x) A') B'.
@@ -104,6 +104,11 @@ impl Layer {
         self.adapter.is_some()
     }
 
+    /// The weight, and O.
+    pub(crate) fn held(&self) -> (Held<'_>, usize) {
+        (self.weight.hold(), self.outputs)
+    }
+
     /// y = [residual +] x W' + b + the adapter's part, and what the adapter keeps for the backward (nothing without one).
     pub(crate) fn forward(
         &self,
@@ -114,7 +119,7 @@ impl Layer {
         let n = x.len() / self.inputs.max(1);
         let dims = (n, self.outputs, self.inputs);
         read_weight!(weight = self.weight);
-        let mut y = match residual {
+        let y = match residual {
             None => weight.new_forward(dims, x),
             Some(residual) => {
                 let mut y = residual.to_vec();
@@ -124,6 +129,11 @@ impl Layer {
                 y
             }
         };
+        self.completed(y, x, flat)
+    }
+
+    /// What is missing in y = [residual +] x W': b and the adapter's part; and what the adapter keeps for the backward.
+    pub(crate) fn completed(&self, mut y: Vec<f32>, x: &[f32], flat: &[f32]) -> CandleResult<(Vec<f32>, Hidden)> {
         if let Some(bias) = &self.bias {
             read!(bias = bias);
             add_bias(&mut y, &bias);

@@ -12,6 +12,14 @@ use crate::pressure;
 /// Items per parallel piece when converting: large enough to hide the scheduling.
 const PIECE: usize = 1 << 16;
 
+/// The CPU storage of a tensor; an error on any other device.
+pub(crate) fn cpu(storage: &Storage) -> Result<&CpuStorage> {
+    match storage {
+        Storage::Cpu(s) => Ok(s),
+        Storage::Cuda(_) | Storage::Metal(_) => bail!("this operation computes in the host's memory alone"),
+    }
+}
+
 /// The values of a tensor's storage as f32, in logical order: copied from a GPU, for what has no path there.
 pub(crate) fn values<'a>(storage: &'a Storage, layout: &Layout) -> Result<Cow<'a, [f32]>> {
     match storage {
@@ -150,6 +158,11 @@ impl SharedOut {
     /// The shared output over `values`.
     pub(crate) fn new(values: &mut [f32]) -> Self {
         Self(values.as_mut_ptr())
+    }
+
+    /// The shared output at a pointer.
+    pub(crate) fn from_pointer(values: *mut f32) -> Self {
+        Self(values)
     }
 
     /// The pointer at `offset`. The caller keeps within the slice and within its own part.

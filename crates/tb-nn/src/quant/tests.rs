@@ -76,6 +76,7 @@ fn codes_scales_and_dequantised_weights_are_bitsandbytes_own() {
                         }
                     }
                 }
+                Form::Q8_0(_) => unreachable!("nothing is quantised so"),
             }
             same("dequantised", &floats(&made.dequantise().unwrap()));
             compared += usize::from(want("dequantised").is_some());

@@ -16,4 +16,5 @@ mod packed;
 mod parity;
 mod pretrain;
 mod quantised;
+mod to_answer;
 mod training;

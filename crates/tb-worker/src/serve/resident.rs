@@ -11,7 +11,7 @@ use tb_core::run_folder::{Decoding, Framing};
 use tb_core::serving::{Load, Loaded, Prompt};
 use tb_data::model_folder::{adapter_quantization, read_config};
 use tb_data::tokenize::{TextTokenizer, conversation_ids};
-use tb_nn::decoder::{Adapter, Decoder};
+use tb_nn::decoder::{Adapter, Decoder, bytes_to_answer};
 use tb_nn::generate::GenerationConfig;
 
 use crate::error::{Failure, Result};
@@ -71,7 +71,7 @@ impl Resident {
         check_room(load, &device)?;
         let tokenizer = models::tokenizer(&load.base)?;
         let dtype = device::dtype(load.dtype, &device);
-        let decoder = Decoder::load_as(&load.base, dtype, load.quantization, &device)?;
+        let decoder = Decoder::load_to_answer(&load.base, dtype, load.quantization, &device)?;
         let resident = Self { load: load.clone(), decoder, tokenizer, adapters: Vec::new(), worn: Worn::Nothing };
         let loaded = resident.loaded(begun);
         *place = Some(resident);
@@ -184,10 +184,10 @@ impl AdapterFile {
 /// Refuses a base that the free memory cannot hold, before the system has to end the process.
 fn check_room(load: &Load, device: &Device) -> Result<()> {
     let config = read_config(&load.base)?;
-    let weight_bytes = device::dtype(load.dtype, device).size_in_bytes() as u64;
+    let dtype = device::dtype(load.dtype, device);
     let need = match load.quantization.or(config.stored_quantization()) {
-        Some(quantization) => quantization.base_bytes(&config, weight_bytes),
-        None => config.parameter_count() * weight_bytes,
+        Some(quantization) => quantization.base_bytes(&config, dtype.size_in_bytes() as u64),
+        None => bytes_to_answer(&load.base, dtype)?,
     };
     match device::free_bytes(device) {
         Some(free) if free < need => {

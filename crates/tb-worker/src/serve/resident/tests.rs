@@ -5,9 +5,10 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use tb_core::quantization::{self, FourBitType, Quantization, Scales};
 use tb_core::recipe::Dtype;
+use tb_data::gguf;
 use tb_data::sample::write_bundled;
 use tb_nn::decoder::{AdapterUse, Batch};
-use tb_nn::{LoraConfig, LoraInit, TargetModules};
+use tb_nn::{Flow, GgufFormat, LoraConfig, LoraInit, TargetModules};
 
 use super::*;
 
@@ -123,6 +124,32 @@ fn an_adapter_answers_on_the_base_that_it_was_trained_on() {
     assert_eq!(logits(resident.decoder(None)), logits(&decoder));
     decoder.load_adapter(&folder, AdapterUse::Frozen).unwrap();
     assert_eq!(logits(resident.decoder(Some(&held))), logits(&decoder));
+}
+
+#[test]
+fn a_base_in_q8_0_answers_as_if_it_were_expanded() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = load(dir.path());
+    let base = dir.path().join("base.gguf");
+    let original = Decoder::load(&folder.base, DType::F32, &Device::Cpu).unwrap();
+    let fit = gguf::tokenizer_metadata(&folder.base, original.config().vocab_size, &[]).unwrap();
+    original.save_gguf(&base, GgufFormat::Q8_0, "base", &fit.metadata).unwrap();
+    let load = Load { base, ..folder };
+    let adapter = dir.path().join("adapter");
+    write_adapter(&load, &adapter, 1);
+    let expanded = || Decoder::load(&load.base, DType::F32, &Device::Cpu).unwrap();
+    let mut resident = resident(&load);
+    let held = resident.adapter(&adapter).unwrap();
+    let mut tuned = expanded();
+    tuned.load_adapter(&adapter, AdapterUse::Frozen).unwrap();
+    let config = GenerationConfig { max_new_tokens: 12, ..GenerationConfig::default() };
+    let answer = |decoder: &Decoder| {
+        tb_nn::generate(decoder, &[vec![3, 40, 41, 42, 4]], &config, &mut |_, _| Flow::Continue).unwrap()
+    };
+    assert_eq!(answer(resident.decoder(None)), answer(&expanded()));
+    assert_eq!(answer(resident.decoder(Some(&held))), answer(&tuned));
+    let failure = resident.decoder.add_lora(&LoraConfig::default(), 1).unwrap_err();
+    assert!(failure.to_string().contains("loaded to answer"), "{failure}");
 }
 
 #[test]
