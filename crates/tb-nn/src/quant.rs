@@ -120,7 +120,7 @@ impl Quantised {
 
     /// A matrix (O, I) that a GGUF file holds in q8_0; lengths are the caller's care.
     pub(crate) fn from_q8_0(form: Q8_0, (rows, columns): (usize, usize), rounding: Rounding) -> Self {
-        Self { rows, columns, form: Form::Q8_0(form), rounding }
+        Self::of(rows, columns, Form::Q8_0(form), rounding)
     }
 
     /// The blocks, if it is held in q8_0.

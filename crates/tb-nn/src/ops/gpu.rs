@@ -134,9 +134,14 @@ impl Gpu {
 
     /// That of a tensor on a GPU.
     pub(crate) fn of_tensor(tensor: &Tensor) -> Result<&'static Self> {
-        match tensor.device() {
+        Self::of_device(tensor.device())
+    }
+
+    /// That of one of Candle's devices.
+    pub(crate) fn of_device(device: &Device) -> Result<&'static Self> {
+        match device {
             Device::Cuda(device) => Self::of(device),
-            Device::Cpu | Device::Metal(_) => Err(Error::Msg("the tensor is not on an NVIDIA GPU".into())),
+            Device::Cpu | Device::Metal(_) => Err(Error::Msg("this is not an NVIDIA GPU".into())),
         }
     }
 

@@ -1,5 +1,5 @@
 //! Memory for weights that are read from end to end for every token: joined, and in large pages where the system has them, since with
-//! small ones the processor looks up an address for every 4 KiB (a third of the time of a token).
+//! small ones the processor looks up an address for every 4 KiB, and reading them takes a third longer.
 
 use std::cell::RefCell;
 use std::fmt::{Debug, Formatter};

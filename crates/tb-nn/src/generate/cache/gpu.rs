@@ -34,7 +34,7 @@ pub(super) fn fill(
 
 /// Room for a new token in each row.
 pub(super) fn step(decoder: &Decoder, caches: &mut [&mut RowCache]) -> Result<CachedRows> {
-    let gpu = Gpu::of_tensor(decoder.model().embedding.tensor())?;
+    let gpu = Gpu::of_device(decoder.device())?;
     let filled = caches
         .iter_mut()
         .map(|cache| cache.gpu.as_mut().ok_or_else(|| Error::State { what: "a row was not read on this GPU".into() }));
