@@ -23,8 +23,8 @@ sed -n 's/^.*gpu \([a-z0-9_, ]*[a-z0-9_]\) *\(F32\|BF16\): \([0-9.e+-]*\)$/\2 \3
   awk '{n = $0; sub(/^[^ ]* [^ ]* /, "", n); k = $1 " " n; if (!(k in most) || $2 + 0 > most[k] + 0) most[k] = $2} END {for (k in most) print "  " k ": " most[k]}' | sort
 
 echo "== parity: the engine's suite on this GPU, in f32"
-TONEBRIDGE_TEST_DEVICE=cuda "$folder/parity-tests" --test-threads 4 families parity adapters adapter_kinds training quantised packed gradients answering 2>&1 |
-  tee "$folder/parity.log" | grep -E "FAILED|panicked|^test result" || true
+TONEBRIDGE_TEST_DEVICE=cuda "$folder/parity-tests" --nocapture --test-threads 4 families parity adapters adapter_kinds training quantised packed gradients answering 2>&1 |
+  tee "$folder/parity.log" | grep -E "FAILED|panicked|^test result|^\| " || true
 grep -q "^test result: ok" "$folder/parity.log" || failed=1
 
 echo "== a LoRA step of the 1.5B shape, 2,048 tokens a row, half of them supervised, bf16"

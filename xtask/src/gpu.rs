@@ -2,7 +2,7 @@
 //! `CUDA_HOME`, else on the path.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -52,16 +52,21 @@ pub fn check(args: &[String]) -> Result<()> {
     step("bash", &[&[&*script, &*folder][..], python.as_slice()].concat())
 }
 
+/// The oldest architecture of Candle's own kernels, unless the caller names one; ours name theirs in tb-nn's build script.
+const OLDEST: (&str, &str) = ("CUDA_COMPUTE_CAP", "80");
+
 /// Builds one part for release; where its program is.
 fn build(arguments: &[&str]) -> Result<PathBuf> {
     let (command, rest) = arguments.split_first().context("a part has a command")?;
     let common = [*command, "--locked", "--release"];
-    step_with(&cargo(), &[&common[..], rest].concat(), &root(), &[])?;
+    let named = env::var(OLDEST.0).unwrap_or_else(|_| OLDEST.1.to_owned());
+    step_with(&cargo(), &[&common[..], rest].concat(), &root(), &[(OLDEST.0, &*named)])?;
     // Again, for the name that cargo gave it.
     let output = Command::new(cargo())
         .args(common)
         .args(rest)
         .arg("--message-format=json-render-diagnostics")
+        .env(OLDEST.0, named)
         .current_dir(root())
         .stderr(Stdio::null())
         .output()

@@ -132,7 +132,8 @@ impl Linear {
         match (&self.lora, &self.tuned_weight) {
             (None, None) => self.weight.dense(),
             (None, Some(tuned)) => Ok(tuned.tensor().detach()),
-            (Some(lora), _) => lora.merged(&self.weight.dense()?),
+            // A quantised weight is dequantised in the host's memory.
+            (Some(lora), _) => lora.merged(&self.weight.dense()?.to_device(lora.a.tensor().device())?),
         }
     }
 
