@@ -29,7 +29,7 @@ fn main() {
     println!("cargo::rustc-env=TB_SOURCES={hash:016x}");
 }
 
-/// The Rust files below a folder, tests left out.
+/// The Rust and CUDA files below a folder, tests left out.
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("a folder of sources can be listed") {
         let path = entry.expect("an entry can be read").path();
@@ -38,7 +38,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
             if name != "tests" {
                 collect(&path, files);
             }
-        } else if path.extension().is_some_and(|e| e == "rs") && name != "tests.rs" {
+        } else if path.extension().is_some_and(|e| e == "rs" || e == "cu" || e == "cuh") && name != "tests.rs" {
             files.push(path);
         }
     }

@@ -64,13 +64,16 @@ fn peer_and_shapes(args: &[String]) -> Result<(Option<&String>, impl Iterator<It
 /// Rounds in which ours and the peer's are timed in turn.
 const ROUNDS: usize = 3;
 
-/// `bench memory [PYTHON [SHAPE]]`, `bench train [PYTHON [SHAPE]]` or `bench window`.
+/// `bench memory [PYTHON [SHAPE]]`, `bench train [PYTHON [SHAPE [CASE]]]`, `bench profile SHAPE` or `bench window`.
 pub fn bench(args: &[String]) -> Result<()> {
     match args.first().map(String::as_str) {
         Some("memory") => memory::memory(&args[1..]),
         Some("train") => train::train(&args[1..]),
+        Some("profile") => train::profile(&args[1..]),
         Some("window") => window::window(),
-        _ => bail!("usage: cargo xtask bench memory [PYTHON [SHAPE]] | train [PYTHON [SHAPE]] | window"),
+        _ => bail!(
+            "usage: cargo xtask bench memory [PYTHON [SHAPE]] | train [PYTHON [SHAPE [CASE]]] | profile SHAPE | window"
+        ),
     }
 }
 

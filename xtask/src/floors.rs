@@ -32,6 +32,7 @@ const SOLE_USERS: &[(&str, &[&str])] = &[
     ("hf-hub", &["tb-data"]),
     ("candle-core", &["tb-nn", "tb-worker"]),
     ("candle-nn", &["tb-nn", "tb-worker"]),
+    ("cudarc", &["tb-nn"]),
     ("candle-transformers", &["tb-nn", "tb-worker"]),
     ("plotters", &["tb-report"]),
     ("keyring", &["tb-api"]),

@@ -29,6 +29,7 @@ usage: cargo xtask <task>
   gen [--check]   write (or compare) the generated TypeScript and CSS of ui/
   floors          compare the crates' dependencies with the design's floors
   bench train     time a LoRA step [PYTHON [SHAPE]] in turn with PEFT's: speed and peak memory
+  bench profile S say where the time of such a step goes on the shape S, by operation
   bench memory    peak memory of a LoRA step on three shapes [PYTHON [SHAPE]], against PEFT's
   soak kills N    kill training workers N times at random; nothing may be lost or differ
   gpu-check       build the CUDA worker and, where there is a GPU, check every kernel and time a step [PYTHON]

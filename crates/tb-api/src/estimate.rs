@@ -11,7 +11,7 @@ use tb_core::{
     ApiError, ErrorCode,
     adapter::{self, Unmatched},
     decoder_config::DecoderConfig,
-    footprint::{self, Activations, BatchShape, Dropout, Trained, Workload},
+    footprint::{self, Activations, BatchShape, Dropout, Trained, Where, Workload},
     lora::LoraConfig,
     recipe::{Dtype, FinetuningType, Hyperparameters, Method},
     run_folder::{DeviceDescription, TrainTask},
@@ -338,6 +338,7 @@ fn memory(base: &Base, h: &Hyperparameters, figures: &RowFigures, place: &Place)
     };
     let workload = Workload {
         trained: trained(base, h)?,
+        place: if place.description.id == "cpu" { Where::Host } else { Where::Gpu },
         weight_bytes,
         quantization: h.quantization().or(base.config.stored_quantization()),
         optim: h.optim,

@@ -1,6 +1,8 @@
 //! How much memory a training run needs, from the shapes alone: what the worker holds between steps, and the peak of each of its
 //! phases. Pure arithmetic; which terms there are follows tb-nn's operations, and a test of tb-worker measures them.
 
+mod gpu;
+
 use crate::adapter::{AdapterPlan, Role};
 use crate::decoder_config::{Bias, DecoderConfig, HeadKind, Norms, Projections, QueryKeyNorm};
 use crate::lora::LoraForm;
@@ -56,6 +58,16 @@ pub enum Activations {
     Recomputed,
 }
 
+/// Whose memory is counted: that of the device that computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Where {
+    /// The machine's own.
+    #[default]
+    Host,
+    /// A GPU's.
+    Gpu,
+}
+
 /// The largest batch of a phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BatchShape {
@@ -72,6 +84,8 @@ pub struct BatchShape {
 pub struct Workload {
     /// Which weights train.
     pub trained: Trained,
+    /// Whose memory is counted.
+    pub place: Where,
     /// Bytes of one base weight in memory, as far as it is not quantised.
     pub weight_bytes: u64,
     /// How the base's linear layers are held, if in fewer bits.
@@ -139,6 +153,12 @@ pub fn parameters(config: &DecoderConfig, trained: &Trained) -> (u64, u64) {
 /// The memory of a run of this shape at its peak.
 #[must_use]
 pub fn footprint(config: &DecoderConfig, run: &Workload) -> Footprint {
+    // What a GPU does in separate operations keeps what the host's do.
+    if let (Where::Gpu, Trained::Adapter { plan, dropout }) = (run.place, &run.trained)
+        && in_one_operation(plan)
+    {
+        return gpu::footprint(config, run, plan, *dropout);
+    }
     let (trainable, _) = parameters(config, &run.trained);
     let base = config.parameter_count();
     let vocabulary = config.vocab_size as u64;
@@ -358,7 +378,7 @@ fn supervised_bytes(config: &DecoderConfig, batch: BatchShape) -> u64 {
 /// One chunk of logits; where the output layer is adapted, with the parts that they are summed from and their gradients.
 fn logits_bytes(config: &DecoderConfig, trained: &Trained, batch: BatchShape) -> u64 {
     let v = (config.vocab_size as u64).max(1);
-    let rows = (LOGITS_BYTES / F32 / v).clamp(16, 1024);
+    let rows = supervised_rows(LOGITS_BYTES, v, 1024);
     let copies = match trained {
         Trained::Adapter { plan, dropout } if plan.modules.iter().any(|m| m.role == Role::Head) => match dropout {
             Dropout::On => 7,
@@ -367,6 +387,11 @@ fn logits_bytes(config: &DecoderConfig, trained: &Trained, batch: BatchShape) ->
         Trained::Adapter { .. } | Trained::All => 1,
     };
     copies * rows.min(batch.supervised) * v * F32
+}
+
+/// Supervised positions whose f32 logits, over a vocabulary of `v`, exist at once.
+fn supervised_rows(bytes: u64, v: u64, most: u64) -> u64 {
+    (bytes / F32 / v).clamp(16, most)
 }
 
 #[cfg(test)]
@@ -394,6 +419,7 @@ mod tests {
     fn workload() -> Workload {
         Workload {
             trained: adapter(LoraForm::Plain, Dropout::Off),
+            place: Where::Host,
             weight_bytes: 4,
             quantization: None,
             optim: Optim::AdamwTorch,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tb_core::ErrorCode;
-use tb_core::footprint::{Activations, Dropout, Trained, Workload, footprint};
+use tb_core::footprint::{Activations, Dropout, Trained, Where, Workload, footprint};
 use tb_core::recipe::{Hyperparameters, Method};
 use tb_core::run_folder::{Certificate, DataSource, Done, Level, Outcome, Plan, RunEventBody, TrainTask, Want};
 use tb_data::model_folder::stored_weights;
@@ -248,6 +248,7 @@ fn workload(recipe: &dyn Recipe, h: &Hyperparameters, micro_rows: u32, file_byte
     let tokens = |s: &rows::Samples| (0..s.len()).map(|at| s.tokens(at) as u64).sum::<u64>();
     Workload {
         trained,
+        place: if decoder.device().is_cpu() { Where::Host } else { Where::Gpu },
         weight_bytes: decoder.dtype().size_in_bytes() as u64,
         quantization: decoder.quantization(),
         optim: h.optim,

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use candle_core::{DType, Device};
 use serde_json::json;
 use tb_core::adapter::{Unmatched, plan};
-use tb_core::footprint::{Activations, BatchShape, Dropout, Footprint, Trained, Workload, footprint};
+use tb_core::footprint::{Activations, BatchShape, Dropout, Footprint, Trained, Where, Workload, footprint};
 use tb_core::packing::best_fit_decreasing;
 use tb_core::recipe::{self, Dtype, FinetuningType, Hyperparameters, Method, Optim};
 use tb_core::run_folder::{
@@ -142,6 +142,7 @@ fn estimate(base: &Path, train: &Path, eval: Option<&Path>, h: &Hyperparameters)
         eval.map(|path| figures(path, base, h, h.per_device_eval_batch_size)).unwrap_or((0, 0, BatchShape::default()));
     let size = |path: &Path| std::fs::metadata(path).unwrap().len();
     let workload = Workload {
+        place: Where::Host,
         trained: match h.finetuning_type {
             FinetuningType::Full => Trained::All,
             FinetuningType::Lora => Trained::Adapter {

@@ -1,10 +1,10 @@
 //! Speed and peak memory of a LoRA step, ours and PEFT's in turn on the same shapes with random weights: one row per case, with the ratio of
 //! the medians.
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::{ROUNDS, Shape, json, median, peer_and_shapes};
+use super::{ROUNDS, SHAPES, Shape, json, median, peer_and_shapes};
 use crate::{cargo, root, run, step};
 
 /// Lengths of the rows of one step of the mixed cases: a few long ones among many short, in no order.
@@ -32,16 +32,17 @@ const CASES: [Case; 8] = [
     Case { name: "int8 by bf16", dtype: "bfloat16", both: &[], ours: &["--load-in", "int8"], peer: &[] },
 ];
 
-/// `bench train [PYTHON [SHAPE]]`: without a Python ours alone; a Python with torch, transformers and peft is the peer.
+/// `bench train [PYTHON [SHAPE [CASE]]]`: without a Python ours alone; a Python with torch, transformers and peft is the peer. With a case
+/// only those whose names begin so.
 pub fn train(args: &[String]) -> Result<()> {
+    let (args, only) = args.split_at(args.len().min(2));
     let (python, shapes) = peer_and_shapes(args)?;
-    step(&cargo(), &["build", "--locked", "--release", "-p", "tb-nn", "--example", "bench_lora"])?;
-    let ours = run::target().join("release/examples/bench_lora").to_string_lossy().into_owned();
+    let ours = ours()?;
     let script = root().join("tests/peers/bench_lora.py").to_string_lossy().into_owned();
     println!("| shape | case | ours tokens/s | PEFT tokens/s | speed | ours MiB | PEFT MiB | memory |");
     println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     for shape in shapes {
-        for case in &CASES {
+        for case in CASES.iter().filter(|case| only.iter().all(|start| case.name.starts_with(start.as_str()))) {
             let (of_ours, of_peer) = measure(shape, case, &ours, python.map(|python| (python.as_str(), &*script)))?;
             let figures = |runs: &[Value]| -> Result<(f64, f64)> {
                 Ok((median(runs, "tok_s")?, median(runs, "peak_rss_bytes")? / f64::from(1 << 20)))
@@ -62,6 +63,32 @@ pub fn train(args: &[String]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// `bench profile [SHAPE]`: where the time of a step goes, by operation, in f32 and in bf16.
+pub fn profile(args: &[String]) -> Result<()> {
+    let [shape] = args else { bail!("usage: cargo xtask bench profile SHAPE") };
+    let shape =
+        SHAPES.iter().find(|known| known.name == shape).with_context(|| format!("there is no shape {shape}"))?;
+    let ours = ours()?;
+    for dtype in ["float32", "bfloat16"] {
+        let model = std::env::temp_dir().join(format!("bench-profile-{}-{dtype}", shape.name));
+        let named = ["--model".to_owned(), model.to_string_lossy().into_owned()];
+        let flags = [shape.flags(dtype, 4), named.to_vec(), owned(&["--profile", "true"])].concat();
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        // The first call makes the model.
+        for _ in 0..if model.join("config.json").exists() { 1 } else { 2 } {
+            println!("{} {dtype}", shape.name);
+            json(&ours, &flags)?;
+        }
+    }
+    Ok(())
+}
+
+/// Builds our benchmark for release; where it is.
+fn ours() -> Result<String> {
+    step(&cargo(), &["build", "--locked", "--release", "-p", "tb-nn", "--example", "bench_lora"])?;
+    Ok(run::target().join("release/examples/bench_lora").to_string_lossy().into_owned())
 }
 
 /// The runs of both, in turn.
