@@ -7,6 +7,7 @@
 mod adapters;
 mod attention;
 mod elementwise;
+mod half_block;
 mod linear;
 mod matmul;
 mod quantised;
@@ -28,6 +29,7 @@ use tb_core::random::Words;
 
 pub(crate) use adapters::{Narrow, NarrowBack};
 pub(crate) use attention::{Attended, Cache, CachedRows};
+pub(crate) use half_block::{Gradients, finished, input_gradient, normed, through};
 pub(crate) use linear::{Adapters, Half};
 pub(crate) use matmul::{Mat, Old};
 pub(crate) use quantised::OnGpu;
@@ -191,20 +193,10 @@ impl Gpu {
         unsafe { self.launch_with((name, suffix), ((grid.0, grid.1, 1), block), shared, params) }
     }
 
-    /// As [`Self::launch`], with blocks in three dimensions and no shared memory but the kernel's own.
+    /// As [`Self::launch`], with blocks in three dimensions.
     ///
     /// # Safety
     /// As [`Self::launch`].
-    unsafe fn launch_3d(
-        &self,
-        kernel: (&'static str, &'static str),
-        place: ((u32, u32, u32), u32),
-        params: &mut [Param],
-    ) -> Result<()> {
-        // SAFETY: the caller's promise.
-        unsafe { self.launch_with(kernel, place, 0, params) }
-    }
-
     unsafe fn launch_with(
         &self,
         (name, suffix): (&'static str, &'static str),

@@ -5,7 +5,7 @@
 //! activation are computed again.
 
 #[cfg(feature = "cuda")]
-pub(crate) mod gpu;
+mod gpu;
 
 use std::borrow::Cow;
 use std::sync::OnceLock;

@@ -4,8 +4,9 @@ use candle_core::{CudaStorage, Layout, Result, Tensor};
 
 use super::Op;
 use crate::ops::attention::Dims;
-use crate::ops::gpu::{Adapters, Attended, Gpu, Half, Values, View, read_gpu};
-use crate::ops::mlp_block::gpu::{normed, with_gradients};
+use crate::ops::gpu::{
+    Adapters, Attended, Gpu, Gradients, Half, Values, View, finished, input_gradient, normed, read_gpu, through,
+};
 use crate::ops::rms_norm::NormLayer;
 use crate::ops::rope::Turn;
 
@@ -58,17 +59,8 @@ impl Op {
                 gpu.attention(&self.core, q.view(), k.view(), v.view())?
             }
         };
-        let (result, y, output) = match &self.after {
-            None => {
-                let (y, h) = self.output.gpu_forward(gpu, attended.out.view(), Some(x), &flat)?;
-                (None, y, h)
-            }
-            Some(norm) => {
-                let (result, h) = self.output.gpu_forward(gpu, attended.out.view(), None, &flat)?;
-                let y = gpu.add(norm.gpu_forward(gpu, result.view())?.view(), x)?;
-                (Some(result), y, h)
-            }
-        };
+        let inner = (attended.out.view(), x);
+        let (result, y, output) = finished(gpu, &self.output, self.after.as_ref(), inner, &flat)?;
         // The op object is made per call, so nothing was kept before.
         let _ = self.gpu_kept.set(Kept { q, k, v, attended, result, hidden: (inputs, output) });
         Ok(y.into_storage())
@@ -86,23 +78,19 @@ impl Op {
         let (inputs, output) = &kept.hidden;
         read_gpu!(gpu, xs = x);
         read_gpu!(gpu, dy = dy);
-        let (adapters, dflat) = with_gradients(gpu, flat, xs.dtype())?;
-        let into = dflat.as_ref().map(Values::view);
+        let gradients = Gradients::new(gpu, flat, xs.dtype())?;
+        let (adapters, into) = (&gradients.adapters, gradients.view());
         let wanted = x.track_op();
         let below = wanted || self.inputs.is_adapted();
         let mut dattended = None;
         {
-            let through = match (&self.after, &kept.result) {
-                (Some(norm), Some(result)) => Some(norm.gpu_backward(gpu, result.view(), dy, None)?),
-                _ => None,
-            };
+            let through = through(gpu, self.after.as_ref(), kept.result.as_ref(), dy)?;
             let dresult = through.as_ref().map_or(dy, Values::view);
             let attended = Some(kept.attended.out.view());
             let dx = below.then_some(&mut dattended);
-            self.output.gpu_backward(gpu, (attended, output), &adapters, dresult, dx, into)?;
+            self.output.gpu_backward(gpu, (attended, output), adapters, dresult, dx, into)?;
         }
-        let of_flat = |dflat: Option<Values>| dflat.zip(flat).map(|(dflat, flat)| dflat.into_tensor(flat.shape()));
-        let Some(dattended) = dattended else { return Ok((None, of_flat(dflat))) };
+        let Some(dattended) = dattended else { return Ok((None, gradients.into_tensor())) };
         let results = (kept.attended.out.view(), kept.attended.log_sums.view());
         let v = kept.v.view();
         let [mut dq, mut dk, dv] = match &self.query_key {
@@ -121,13 +109,10 @@ impl Op {
         let normed = if self.inputs.is_adapted() { normed(gpu, self.before.as_ref(), xs)? } else { None };
         let n = self.inputs.is_adapted().then(|| normed.as_ref().map_or(xs, Values::view));
         let mut dn = None;
-        self.inputs.gpu_backward(gpu, (n, inputs), &adapters, [dq, dk, dv], wanted.then_some(&mut dn), into)?;
-        let dflat = of_flat(dflat);
+        self.inputs.gpu_backward(gpu, (n, inputs), adapters, [dq, dk, dv], wanted.then_some(&mut dn), into)?;
+        let dflat = gradients.into_tensor();
         let Some(dn) = dn else { return Ok((None, dflat)) };
-        let dx = match &self.before {
-            None => gpu.add(dn.view(), dy)?,
-            Some(norm) => norm.gpu_backward(gpu, xs, dn.view(), Some(dy))?,
-        };
+        let dx = input_gradient(gpu, self.before.as_ref(), xs, dn.view(), dy)?;
         Ok((Some(dx.into_tensor(x.shape())), dflat))
     }
 }

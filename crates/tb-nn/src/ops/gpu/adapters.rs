@@ -147,7 +147,7 @@ impl Gpu {
             .collect();
         let grid = (columns, chunks as u32, count as u32);
         // SAFETY: as in the forward; every chunk writes its part.
-        unsafe { self.launch_3d(("adapters_of_a", together.suffix()), (grid, 32 * WARPS as u32), &mut params)? };
+        unsafe { self.launch_with(("adapters_of_a", together.suffix()), (grid, 32 * WARPS as u32), 0, &mut params)? };
         for (at, back) in adapters.iter().enumerate() {
             let mine = parts.view().part(at * r * i, parts.len() - at * r * i);
             let mut params = [
@@ -170,7 +170,7 @@ impl Gpu {
             .collect();
         let grid = (columns, n.div_ceil(CHUNK_OF_X) as u32, 1);
         // SAFETY: as in the forward.
-        unsafe { self.launch_3d(("adapters_back", together.suffix()), (grid, 32 * WARPS as u32), &mut params) }
+        unsafe { self.launch_with(("adapters_back", together.suffix()), (grid, 32 * WARPS as u32), 0, &mut params) }
     }
 
     fn narrow_alone(&self, x: View, low: &LowRank, a: View) -> Result<Narrow> {
