@@ -62,12 +62,15 @@ impl Gradients {
     /// received no gradient is an error that names it.
     pub fn add(&mut self, parameters: &[(String, Var)], store: &GradStore) -> Result<()> {
         if self.micro_batches == 0 {
-            let zero = |v: &Var| match v.device().is_cpu() {
-                true => Ok(Sum::Host(vec![0.0; v.elem_count()])),
-                false => Tensor::zeros(v.shape(), DType::F32, v.device()).map(|zeros| Sum::Device(zeros, 1.0)),
+            let first = |(name, var): &(String, Var)| {
+                let Some(grad) = store.get(var) else { return Err(Error::NoGradient { name: name.clone() }) };
+                let sum = match var.device().is_cpu() {
+                    true => Sum::Host(vec![0.0; var.elem_count()]),
+                    false => Sum::Device(grad.to_dtype(DType::F32)?.contiguous()?, 1.0),
+                };
+                Ok((name.clone(), sum))
             };
-            let entry = |(n, v): &(String, Var)| Ok::<_, Error>((n.clone(), zero(v)?));
-            self.entries = parameters.iter().map(entry).collect::<Result<_>>()?;
+            self.entries = parameters.iter().map(first).collect::<Result<_>>()?;
         }
         let same = self.entries.len() == parameters.len()
             && self.entries.iter().zip(parameters).all(|((n, g), (m, v))| n == m && g.len() == v.elem_count());
@@ -91,8 +94,8 @@ impl Gradients {
                         }
                     });
                 }
-                // Nothing is added to zeros.
-                Sum::Device(sum, _) if self.micro_batches == 0 => *sum = grad.to_dtype(DType::F32)?.contiguous()?,
+                // It holds this gradient already.
+                Sum::Device(..) if self.micro_batches == 0 => {}
                 Sum::Device(sum, _) => *sum = (&*sum + grad.to_dtype(DType::F32)?)?,
             }
         }
