@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::{bundle::megabytes, cargo, root, run, step, step_with};
+use crate::{bundle::megabytes, cargo, root, run, step};
 
 /// What the worker may weigh, so that it can be carried to where a GPU is.
 const WORKER_MB: f64 = 64.0;
@@ -58,19 +58,17 @@ const OLDEST: (&str, &str) = ("CUDA_COMPUTE_CAP", "80");
 /// Builds one part for release; where its program is.
 fn build(arguments: &[&str]) -> Result<PathBuf> {
     let (command, rest) = arguments.split_first().context("a part has a command")?;
-    let common = [*command, "--locked", "--release"];
-    let named = env::var(OLDEST.0).unwrap_or_else(|_| OLDEST.1.to_owned());
-    step_with(&cargo(), &[&common[..], rest].concat(), &root(), &[(OLDEST.0, &*named)])?;
-    // Again, for the name that cargo gave it.
+    let arguments =
+        [&[*command, "--locked", "--release", "--message-format=json-render-diagnostics"][..], rest].concat();
+    eprintln!("$ cargo {}", arguments.join(" "));
     let output = Command::new(cargo())
-        .args(common)
-        .args(rest)
-        .arg("--message-format=json-render-diagnostics")
-        .env(OLDEST.0, named)
+        .args(arguments)
+        .env(OLDEST.0, env::var(OLDEST.0).unwrap_or_else(|_| OLDEST.1.to_owned()))
         .current_dir(root())
-        .stderr(Stdio::null())
+        .stderr(Stdio::inherit())
         .output()
         .context("cargo cannot be started")?;
+    ensure!(output.status.success(), "cargo ended with {}", output.status);
     let messages = output.stdout.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok());
     // What cargo links last is the program.
     let program = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back();
