@@ -9,8 +9,8 @@ use super::param::{Builder, Parameter};
 use super::rope::{Angles, Rotation};
 use crate::Result;
 use crate::ops::attention::{Sight, Spans, causal_attention};
-use crate::ops::decode_attention::{CachedRow, decode_attention};
-use crate::ops::decode_block::Kept;
+use crate::ops::decode_attention::decode_attention;
+use crate::ops::decode_block::{Kept, extended};
 use crate::ops::slices::read;
 use candle_core::{Tensor, Var};
 use tb_core::decoder_config::{DecoderConfig, LayerKind, Norms};
@@ -136,11 +136,5 @@ fn attended_step(q: &Tensor, k: &Tensor, v: &Tensor, kept: &mut [Kept<'_>], sigh
     let (_, _, kv_heads, size) = k.dims4()?;
     read!(k = k);
     read!(v = v);
-    let new = k.chunks_exact(kv_heads * size).zip(v.chunks_exact(kv_heads * size));
-    for ((keys, values), (key, value)) in kept.iter_mut().zip(new) {
-        keys.extend_from_slice(key);
-        values.extend_from_slice(value);
-    }
-    let held: Vec<CachedRow<'_>> = kept.iter().map(|(keys, values)| CachedRow { keys, values }).collect();
-    decode_attention(q, &held, kv_heads, sight)
+    decode_attention(q, &extended(kept, &k, &v, kv_heads * size), kv_heads, sight)
 }

@@ -47,11 +47,7 @@ pub fn decode_block(x: &Tensor, block: &AttentionBlock, cache: &mut [Kept]) -> R
         rotation.turn(&mut q, [rows, 1, heads, size], Turn::Forward)?;
         rotation.turn(&mut k, [rows, 1, kv_heads, size], Turn::Forward)?;
     }
-    for (((keys, values), k), v) in cache.iter_mut().zip(k.chunks_exact(narrow)).zip(v.chunks_exact(narrow)) {
-        keys.extend_from_slice(k);
-        values.extend_from_slice(v);
-    }
-    let held: Vec<CachedRow> = cache.iter().map(|(keys, values)| CachedRow { keys, values }).collect();
+    let held = extended(cache, &k, &v, narrow);
     let attended = attended(&q, &held, (heads, kv_heads, size), block.sight)?;
     let y = match &block.after {
         None => output.forward(&attended, Some(&values), &flat)?.0,
@@ -61,4 +57,15 @@ pub fn decode_block(x: &Tensor, block: &AttentionBlock, cache: &mut [Kept]) -> R
         }
     };
     Ok(tensor_like(y, x)?)
+}
+
+/// Adds each row's new key and value, of so many values, to what is kept; all that the row has then.
+pub(crate) fn extended<'a>(cache: &'a mut [Kept], k: &[f32], v: &[f32], width: usize) -> Vec<CachedRow<'a>> {
+    let new = k.chunks_exact(width).zip(v.chunks_exact(width));
+    let grown = cache.iter_mut().zip(new).map(|((keys, values), (k, v))| {
+        keys.extend_from_slice(k);
+        values.extend_from_slice(v);
+        CachedRow { keys, values }
+    });
+    grown.collect()
 }
