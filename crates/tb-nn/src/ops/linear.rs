@@ -1,6 +1,7 @@
 //! Linear layers: frozen, trained, and frozen with a low-rank adapter. y = x W' + b; x (..., I), W (O, I), y (..., O).
 
 mod dora;
+mod dropout;
 mod frozen;
 mod full;
 mod lora;
@@ -10,10 +11,12 @@ use candle_core::Tensor;
 use crate::error::{Error, Result};
 
 pub use dora::{Decomposed, column_norms, dora_linear, gain, row_norms};
+pub(crate) use dropout::row_width;
+pub use dropout::{Dropout, dropped};
 pub use frozen::frozen_linear;
 pub use full::full_linear;
-pub use lora::{Dropout, dropped, lora_linear};
-pub(crate) use lora::{Hidden, LowRank, row_width};
+pub use lora::lora_linear;
+pub(crate) use lora::{Hidden, LowRank};
 
 /// The rows N of x (..., I) after checking x, W (O, I) and b (O) against each other: (N, O, I).
 fn dims(op: &'static str, x: &Tensor, weight: &[usize], bias: Option<&Tensor>) -> Result<(usize, usize, usize)> {
