@@ -1,5 +1,10 @@
 //! Special functions that the intervals need. No distribution objects: only plain functions of numbers.
 
+mod student_t;
+
+pub(crate) use student_t::student_t_critical;
+pub use student_t::{student_t_quantile, student_t_two_sided};
+
 /// The quantile of the standard normal distribution: the `z` with `P(Z <= z) = p`, for `p` in (0, 1).
 ///
 /// Wichura's algorithm AS 241 (PPND16, Applied Statistics 37, 1988), relative error about 1e-16.
