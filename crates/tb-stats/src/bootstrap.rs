@@ -17,6 +17,15 @@ pub struct Estimate {
     pub rows: usize,
 }
 
+/// An estimate of a statistic that has no value on some resamples.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct DefinedEstimate {
+    /// The statistic, and where those resamples lie on which it has a value.
+    pub estimate: Estimate,
+    /// Resamples that were left out of the interval because the statistic has no value on them.
+    pub undefined: u32,
+}
+
 /// How often to resample and how wide the interval is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bootstrap {
@@ -43,6 +52,21 @@ impl Bootstrap {
         uniform: &mut impl FnMut() -> f64,
         mut statistic: impl FnMut(&[usize]) -> f64,
     ) -> Result<Estimate, StatsError> {
+        Ok(self.estimate_where_defined(rows, uniform, |drawn| Some(statistic(drawn)))?.estimate)
+    }
+
+    /// As [`estimate`](Self::estimate), for a statistic without a value on some rows (`None`, such as agreement where
+    /// all resampled ratings are one value).
+    ///
+    /// Resamples without a value are left out and counted; the interval is of those that have one. Where they are more
+    /// than a few in a hundred, the interval says little. Errors as `estimate`, with [`StatsError::Undefined`] for
+    /// rows that have no value as they are, and [`StatsError::NoDefinedResample`] where no resample has one.
+    pub fn estimate_where_defined(
+        &self,
+        rows: usize,
+        uniform: &mut impl FnMut() -> f64,
+        mut statistic: impl FnMut(&[usize]) -> Option<f64>,
+    ) -> Result<DefinedEstimate, StatsError> {
         check_confidence(self.confidence)?;
         if rows == 0 {
             return Err(StatsError::NoRows);
@@ -51,22 +75,27 @@ impl Bootstrap {
             return Err(StatsError::NoResamples);
         }
         let mut drawn: Vec<usize> = (0..rows).collect();
-        let value = statistic(&drawn);
+        let value = statistic(&drawn).ok_or(StatsError::Undefined)?;
         let mut values = Vec::with_capacity(self.resamples as usize);
         for _ in 0..self.resamples {
             for row in &mut drawn {
                 // A float cast saturates, so even a broken source (1.0, NaN) stays inside the rows.
                 *row = ((uniform() * rows as f64) as usize).min(rows - 1);
             }
-            values.push(statistic(&drawn));
+            values.extend(statistic(&drawn));
         }
         if let Some(index) = std::iter::once(&value).chain(&values).position(|v| !v.is_finite()) {
             return Err(StatsError::NotFinite { index });
         }
+        if values.is_empty() {
+            return Err(StatsError::NoDefinedResample { resamples: self.resamples });
+        }
+        let undefined = self.resamples - values.len() as u32;
         values.sort_by(f64::total_cmp);
         let tail = (1.0 - self.confidence) / 2.0;
         let at = |share| quantile_of_sorted(&values, share).expect("there is at least one finite resample");
-        Ok(Estimate { value, interval: Interval { low: at(tail), high: at(1.0 - tail) }, rows })
+        let estimate = Estimate { value, interval: Interval { low: at(tail), high: at(1.0 - tail) }, rows };
+        Ok(DefinedEstimate { estimate, undefined })
     }
 
     /// The mean of per-row values with its interval.
@@ -98,18 +127,7 @@ impl Bootstrap {
 mod tests {
     use super::Bootstrap;
     use crate::StatsError;
-
-    /// SplitMix64, enough for a test; the programs use the project's own generator.
-    fn uniform(seed: u64) -> impl FnMut() -> f64 {
-        let mut state = seed;
-        move || {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = state;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-        }
-    }
+    use crate::testing::uniform;
 
     #[test]
     fn a_95_percent_interval_covers_the_truth_about_95_times_in_100() {
@@ -137,6 +155,21 @@ mod tests {
         assert!(got.interval.low < got.value && got.value < got.interval.high);
         assert_eq!(got.rows, 7);
         assert_eq!(got, run());
+    }
+
+    #[test]
+    fn resamples_without_a_value_are_left_out_and_counted() {
+        let bootstrap = Bootstrap { resamples: 200, confidence: 0.9 };
+        // Two rows: a resample holds both with probability 1/2, and only then is the share of row 0 taken.
+        let both = |rows: &[usize]| rows.contains(&0).then_some(()).and(rows.contains(&1).then_some(0.5));
+        let got = bootstrap.estimate_where_defined(2, &mut uniform(5), both).unwrap();
+        assert_eq!((got.estimate.value, got.estimate.interval.low, got.estimate.interval.high), (0.5, 0.5, 0.5));
+        assert!((70..=130).contains(&got.undefined), "{}", got.undefined);
+        assert_eq!(bootstrap.estimate_where_defined(2, &mut uniform(5), |_| None), Err(StatsError::Undefined));
+        let mut first = true;
+        let once = |_: &[usize]| std::mem::take(&mut first).then_some(1.0);
+        let got = bootstrap.estimate_where_defined(2, &mut uniform(5), once);
+        assert_eq!(got, Err(StatsError::NoDefinedResample { resamples: 200 }));
     }
 
     #[test]

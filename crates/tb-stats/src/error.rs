@@ -37,6 +37,51 @@ pub enum StatsError {
     /// A resampling method was asked for no resamples.
     #[error("a bootstrap needs at least one resample; 2000 is usual")]
     NoResamples,
+    /// A statistic has no value on the rows as they are, so there is nothing to put an interval around.
+    #[error("the statistic has no value on these rows")]
+    Undefined,
+    /// A statistic has a value on the rows, but on none of the resamples.
+    #[error("the statistic has no value on any of {resamples} resamples; there are too few rows for an interval")]
+    NoDefinedResample {
+        /// Resamples drawn.
+        resamples: u32,
+    },
+    /// No unit was rated twice, so no rating can be compared with another.
+    #[error("no unit has two ratings to compare; let a second rater rate some of the same units")]
+    NothingToCompare,
+    /// Every compared rating is the same value: agreement beyond chance is 0 / 0.
+    #[error("every rating that could be compared is the same, so agreement beyond chance cannot be measured")]
+    NoVariation,
+    /// One rater rated one unit twice.
+    #[error("rater {rater} rated unit {unit} twice; keep one of the two ratings")]
+    DuplicateRating {
+        /// The caller's number of the unit.
+        unit: usize,
+        /// The caller's number of the rater.
+        rater: usize,
+    },
+    /// Units differ in how many ratings they have, where a statistic needs the same number for each.
+    #[error("unit {unit} has {ratings} ratings where the others have {expected}; keep the units with one number")]
+    UnequalRatings {
+        /// The caller's number of the first such unit.
+        unit: usize,
+        /// Its ratings.
+        ratings: usize,
+        /// The ratings of the units before it.
+        expected: usize,
+    },
+    /// A rater cannot be compared with themselves.
+    #[error("rater {rater} cannot be compared with themselves; name two raters")]
+    SameRater {
+        /// The caller's number of the rater.
+        rater: usize,
+    },
+    /// A distance within which two ratings count as near is negative, NaN or infinite.
+    #[error("ratings are near within a distance of 0 or more, not {given}; 1 is usual")]
+    Distance {
+        /// What was given.
+        given: f64,
+    },
     /// Too few values for a spread.
     #[error("{given} values are too few; an interval for a mean needs at least {needed}")]
     TooFewValues {

@@ -1,6 +1,7 @@
-//! How ToneBridge measures: text metrics, intervals and nearest-row retrieval, as pure functions.
+//! How ToneBridge measures: text metrics, intervals, agreement of raters and nearest-row retrieval, as pure functions.
 //! No I/O, no clock, no random source of its own (callers pass one), and no type of another ToneBridge crate.
 
+pub mod agreement;
 pub mod bootstrap;
 pub mod means;
 pub mod metrics;
