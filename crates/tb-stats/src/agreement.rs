@@ -1,4 +1,5 @@
-//! How far raters agree, with intervals: Krippendorff's alpha, Cohen's and Fleiss' kappa, and plain shares.
+//! How far raters agree, with intervals: Krippendorff's alpha, Cohen's and Fleiss' kappa, and plain shares. About one
+//! rater (bias, gold items, weights) see `reviewers`.
 //!
 //! Every statistic here is a number or a [`StatsError`], never NaN. Intervals resample units (not ratings, which within
 //! a unit are not independent), and leave out the resamples on which the statistic has no value: those in which every

@@ -76,6 +76,12 @@ pub enum StatsError {
         /// The caller's number of the rater.
         rater: usize,
     },
+    /// A unit has two gold answers.
+    #[error("unit {unit} has two gold answers; keep one")]
+    DuplicateGold {
+        /// The caller's number of the unit.
+        unit: usize,
+    },
     /// A distance within which two ratings count as near is negative, NaN or infinite.
     #[error("ratings are near within a distance of 0 or more, not {given}; 1 is usual")]
     Distance {
@@ -99,5 +105,21 @@ pub enum StatsError {
         sum: f64,
         /// Sum of squares given.
         sum_of_squares: f64,
+    },
+    /// A smoothing prior must be of positive finite counts.
+    #[error("smoothing counts are above 0, not {right} and {wrong}; 2 and 1 are usual")]
+    Smoothing {
+        /// Prior right answers given.
+        right: f64,
+        /// Prior wrong answers given.
+        wrong: f64,
+    },
+    /// Too many categories for a matrix of each with each per rater.
+    #[error("{given} different answers are too many for a table of each with each; at most {most}")]
+    TooManyCategories {
+        /// Different answers in the ratings.
+        given: usize,
+        /// The most that are taken.
+        most: usize,
     },
 }

@@ -8,6 +8,7 @@ pub mod metrics;
 pub mod proportions;
 pub mod quantile;
 pub mod retrieval;
+pub mod reviewers;
 pub mod special;
 
 mod chars;
