@@ -3,6 +3,7 @@
 
 pub mod agreement;
 pub mod bootstrap;
+pub mod diff;
 pub mod means;
 pub mod metrics;
 pub mod proportions;
