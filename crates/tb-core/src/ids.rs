@@ -93,6 +93,10 @@ ids! {
     EvalId = "evl", "evaluation";
     /// An export of a model version.
     ExportId = "exp", "export";
+    /// A labelling project.
+    LabelProjectId = "lbl", "labelling project";
+    /// An item of a labelling project.
+    LabelItemId = "itm", "labelling item";
     /// An answer that a deployed model gave.
     AnswerId = "ans", "answer";
 }

@@ -15,6 +15,7 @@ pub mod footprint;
 pub mod gguf;
 pub mod ids;
 pub mod job;
+pub mod labelling;
 pub mod lora;
 pub mod model;
 pub mod packing;

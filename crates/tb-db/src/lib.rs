@@ -16,6 +16,7 @@ pub mod exports;
 pub mod feedback;
 pub mod ingest;
 pub mod jobs;
+pub mod labelling;
 pub mod lineage;
 pub mod metric_points;
 pub mod models;

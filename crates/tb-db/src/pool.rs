@@ -269,6 +269,14 @@ impl Tx {
 }
 
 impl Source<'_> {
+    /// The same place once more, for a second read.
+    pub fn again(&mut self) -> Source<'_> {
+        match self {
+            Self::Db(db) => Source::Db(db),
+            Self::Tx(tx) => Source::Tx(tx),
+        }
+    }
+
     /// Every row of a statement.
     pub(crate) async fn all<T>(self, statement: Statement, read: Read<T>) -> Result<Vec<T>> {
         let Statement { table, id, sql, values } = statement;

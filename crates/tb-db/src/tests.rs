@@ -2,7 +2,9 @@
 
 mod concurrency;
 mod conflicts;
+mod feedback_sums;
 mod file;
+mod labelling;
 mod lists;
 mod round_trips;
 mod schema;
@@ -13,7 +15,7 @@ use tb_core::{
     eval::{EvalReport, Evaluation, GroupReport, MetricValue},
     experiment::{AbTest, AbTestStatus},
     export::{Export, ExportCertificate, ExportLimits, ExportSamples, TokenizerCertificate, TokenizerFit},
-    feedback::{Feedback, FeedbackType, Rating},
+    feedback::{Feedback, FeedbackSource, FeedbackType, Judgement, Rating},
     ids::{AbTestId, DatasetId, DeploymentId, EvalId, ExportId, FeedbackId, JobId, ModelId, UserId},
     job::{Job, JobKind, JobStatus},
     model::{Lineage, Model, ModelStatus},
@@ -197,18 +199,29 @@ fn evaluation(n: u32) -> Evaluation {
 }
 
 fn feedback(n: u32, rating: Option<u8>) -> Feedback {
+    let corrected = n.is_multiple_of(2);
     Feedback {
         id: FeedbackId::from_uuid(uuid(n.into())),
         user_id: None,
-        session_id: "s-1".into(),
-        model_id: ModelId::from_uuid(uuid(1)),
-        input_text: "gimme the report".into(),
-        output_text: "Could you send me the report?".into(),
-        corrected_text: n.is_multiple_of(2).then(|| "報告書をお送りください。".into()),
-        transformation_type: "casual_to_polite".into(),
-        rating: rating.map(|r| Rating::try_from(r).unwrap()),
         feedback_type: if rating.is_some() { FeedbackType::Rating } else { FeedbackType::Correction },
+        source: FeedbackSource::Api,
+        project_id: None,
+        item_id: None,
+        judgement: Judgement {
+            session_id: "s-1".into(),
+            model_id: Some(ModelId::from_uuid(uuid(1))),
+            input_text: "gimme the report".into(),
+            output_text: "Could you send me the report?".into(),
+            corrected_text: corrected.then(|| "報告書をお送りください。".into()),
+            transformation_type: "casual_to_polite".into(),
+            rating: rating.map(|r| Rating::try_from(r).unwrap()),
+            ..Judgement::default()
+        },
+        correction_distance: corrected.then_some(0.75),
+        idempotency_key: None,
         created_at_ms: 1_000 + i64::from(n),
+        withdrawn_at_ms: None,
+        withdrawn_reason: None,
     }
 }
 

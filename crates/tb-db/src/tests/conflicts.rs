@@ -13,7 +13,10 @@ use tb_core::{
 use super::*;
 use crate::{
     Error, ab_tests, deployments, events,
-    feedback::{self as feedback_rows, Inserted},
+    feedback::{
+        self as feedback_rows, Inserted,
+        sums::{self, By, Sums, SumsFilter},
+    },
     metric_points, users,
 };
 
@@ -94,8 +97,10 @@ async fn what_does_not_exist_cannot_be_named() {
     let error = jobs::insert(&mut tx, &of_nothing).await.unwrap_err();
     assert!(matches!(error, Error::MissingReference { table: "training_jobs", .. }));
     assert_eq!(ApiError::from(error).code, ErrorCode::NotFound);
-    let row = Feedback { model_id: nothing, ..feedback(1, None) };
-    assert!(matches!(feedback_rows::insert(&mut tx, &row).await, Err(Error::MissingReference { .. })));
+    let mut row = feedback(1, None);
+    row.judgement.model_id = Some(nothing);
+    let inserted = feedback_rows::insert(&mut tx, &row, &mut Sums::default()).await;
+    assert!(matches!(inserted, Err(Error::MissingReference { .. })));
     let orphan = metric_points::put(&mut tx, &JobId::from_uuid(uuid(404)), &[point(1, 1.0)]).await;
     assert!(matches!(orphan, Err(Error::MissingReference { table: "metric_points", .. })));
 }
@@ -104,14 +109,19 @@ async fn what_does_not_exist_cannot_be_named() {
 async fn feedback_sent_twice_is_stored_once() {
     let fixture = Fixture::filled().await;
     let mut tx = fixture.begin().await;
-    let row = feedback(1, Some(4));
-    assert_eq!(feedback_rows::insert(&mut tx, &row).await.unwrap(), Inserted::New);
-    let later = Feedback { created_at_ms: 99_999, ..row.clone() };
-    assert_eq!(feedback_rows::insert(&mut tx, &later).await.unwrap(), Inserted::Before);
-    assert_eq!(feedback_rows::get(&mut tx, &row.id).await.unwrap(), Some(row.clone()));
-    let other = Feedback { output_text: "something else".into(), ..row };
-    assert!(matches!(feedback_rows::insert(&mut tx, &other).await, Err(Error::Taken { .. })));
-    assert_eq!(feedback_rows::stats(&mut tx, &Default::default()).await.unwrap().total, 1);
+    let mut sums = Sums::default();
+    let row = Feedback { idempotency_key: Some("key".into()), ..feedback(1, Some(4)) };
+    assert_eq!(feedback_rows::insert(&mut tx, &row, &mut sums).await.unwrap(), Inserted::New);
+    // A second try mints another id at another time; its key says that it is the same.
+    let again = Feedback { id: feedback(2, None).id, created_at_ms: 99_999, ..row.clone() };
+    let before = feedback_rows::insert(&mut tx, &again, &mut sums).await.unwrap();
+    assert_eq!(before, Inserted::Before(Box::new(row.clone())));
+    let mut other = again;
+    other.judgement.output_text = "something else".into();
+    assert!(matches!(feedback_rows::insert(&mut tx, &other, &mut sums).await, Err(Error::Taken { .. })));
+    sums.write(&mut tx).await.unwrap();
+    let groups = sums::groups(&mut tx, &SumsFilter::default(), By::TransformationType).await.unwrap();
+    assert_eq!(groups.iter().map(|g| g.counts.num).sum::<i64>(), 1);
 }
 
 #[tokio::test]

@@ -1,8 +1,7 @@
-//! Lists: their order, filters and pages, and the counts over feedback.
+//! Lists: their order, filters and pages, and filters of feedback.
 
 use tb_core::{
     deploy::DeployStatus,
-    feedback::FeedbackType,
     ids::{DatasetId, JobId, ModelId},
     job::{Job, JobKind, JobStatus},
     model::{Model, ModelStatus},
@@ -11,7 +10,7 @@ use tb_core::{
 use super::*;
 use crate::{
     Page, ab_tests, deployments, evaluations, exports,
-    feedback::{self as feedback_rows, FeedbackFilter, FeedbackTypeCount},
+    feedback::{self as feedback_rows, FeedbackFilter},
     jobs::JobFilter,
     metric_points,
     models::ModelFilter,
@@ -125,62 +124,25 @@ async fn other_lists_are_filtered_and_newest_first() {
 }
 
 #[tokio::test]
-async fn feedback_is_counted_as_by_hand() {
+async fn feedback_is_listed_newest_first_by_what_it_says() {
     let fixture = Fixture::filled().await;
     let mut tx = fixture.begin().await;
+    let mut sums = feedback_rows::sums::Sums::default();
     for (n, rating) in (1..).zip([Some(5), Some(5), Some(2), None, None]) {
-        feedback_rows::insert(&mut tx, &feedback(n, rating)).await.unwrap();
+        feedback_rows::insert(&mut tx, &feedback(n, rating), &mut sums).await.unwrap();
     }
-    let other = Feedback { model_id: ModelId::from_uuid(uuid(2)), ..feedback(6, Some(1)) };
-    feedback_rows::insert(&mut tx, &other).await.unwrap();
-    let one = FeedbackFilter { model_id: Some(ModelId::from_uuid(uuid(1))), ..FeedbackFilter::default() };
-    let stats = feedback_rows::stats(&mut tx, &one).await.unwrap();
-    assert_eq!((stats.total, stats.by_rating, stats.corrections), (5, [0, 1, 0, 0, 2], 2));
-    assert_eq!(stats.mean_rating, Some(4.0));
-    let count = |feedback_type, rows| FeedbackTypeCount { feedback_type, rows };
-    assert_eq!(stats.by_type, [count(FeedbackType::Correction, 2), count(FeedbackType::Rating, 3)]);
-    let all = feedback_rows::stats(&mut tx, &FeedbackFilter::default()).await.unwrap();
-    assert_eq!((all.total, all.by_rating[0]), (6, 1));
-    let none = FeedbackFilter { transformation_type: Some("summary".into()), ..FeedbackFilter::default() };
-    let none = feedback_rows::stats(&mut tx, &none).await.unwrap();
-    assert_eq!((none.total, none.mean_rating), (0, None));
-    let part = feedback_rows::list(&mut tx, &one, &Page::after(feedback(4, None).id, 2)).await.unwrap();
+    feedback_rows::withdraw(&mut tx, &feedback(5, None).id, 9_000, "a slip").await.unwrap();
+    let of_one = FeedbackFilter { model_id: Some(ModelId::from_uuid(uuid(1))), ..FeedbackFilter::default() };
+    let part = feedback_rows::list(&mut tx, &of_one, &Page::after(feedback(4, None).id, 2)).await.unwrap();
     assert_eq!(part, [feedback(3, Some(2)), feedback(2, Some(5))]);
-}
-
-#[tokio::test]
-async fn a_long_curve_is_thinned_without_losing_ends_or_spikes() {
-    let fixture = Fixture::filled().await;
-    let job_id = JobId::from_uuid(uuid(1));
-    let mut tx = fixture.begin().await;
-    let curve: Vec<_> = (1..=1_000)
-        .map(|step| {
-            point(
-                step,
-                if step == 637 {
-                    90.0
-                } else if step == 412 {
-                    -3.0
-                } else {
-                    5.0 - step as f64 / 500.0
-                },
-            )
-        })
-        .collect();
-    metric_points::put(&mut tx, &job_id, &curve).await.unwrap();
-    tx.commit().await.unwrap();
-    for max in [3, 10, 50, 999] {
-        let thin = metric_points::list(&fixture.db, &job_id, 0, max).await.unwrap();
-        assert!(thin.len() <= max as usize + 1, "{} of {max}", thin.len());
-        assert!(thin.is_sorted_by_key(|p| p.step));
-        for step in [1, 412, 637, 1_000] {
-            assert!(thin.iter().any(|p| p.step == step), "step {step} of {max}");
-        }
-    }
-    for max in [0, 1_000, 5_000] {
-        assert_eq!(metric_points::list(&fixture.db, &job_id, 0, max).await.unwrap(), curve);
-    }
-    let late = metric_points::list(&fixture.db, &job_id, 501, 20).await.unwrap();
-    assert_eq!((late[0].step, late[late.len() - 1].step), (501, 1_000));
-    assert!(late.len() <= 20);
+    let best = FeedbackFilter { rating: Some(5.try_into().unwrap()), ..of_one.clone() };
+    assert_eq!(feedback_rows::list(&mut tx, &best, &Page::default()).await.unwrap().len(), 2);
+    let between = FeedbackFilter { since_ms: Some(1_002), until_ms: Some(1_004), ..FeedbackFilter::default() };
+    assert_eq!(feedback_rows::list(&mut tx, &between, &Page::default()).await.unwrap().len(), 2);
+    let gone = FeedbackFilter { withdrawn: Some(true), ..FeedbackFilter::default() };
+    let gone = feedback_rows::list(&mut tx, &gone, &Page::default()).await.unwrap();
+    assert_eq!(gone.len(), 1);
+    assert_eq!(gone[0].withdrawn_reason.as_deref(), Some("a slip"));
+    let counts = FeedbackFilter { withdrawn: Some(false), ..FeedbackFilter::default() };
+    assert_eq!(feedback_rows::list(&mut tx, &counts, &Page::default()).await.unwrap().len(), 4);
 }

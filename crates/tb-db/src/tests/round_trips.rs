@@ -6,9 +6,10 @@ use tb_core::{
     deploy::DeployStatus,
     event::EventBody,
     experiment::{AbTestStatus, Arm},
-    feedback::FeedbackType,
+    feedback::{Choice, FeedbackSource, FeedbackType, Preferred, ShownOrder, Thumbs},
     ids::{AbTestId, DatasetId, DeploymentId, EvalId, FeedbackId, JobId, ModelId, UserId},
     job::{Job, JobKind, JobStatus},
+    labelling::{Answer, Answers},
     model::{Model, ModelStatus},
     run_folder::{EvalPoint, Level, RunEvent, RunEventBody},
     tag::Tag,
@@ -153,16 +154,31 @@ async fn feedback_keeps_every_field_and_word() {
     let fixture = Fixture::filled().await;
     let mut tx = fixture.begin().await;
     users::insert(&mut tx, &user(1, Role::Reviewer)).await.unwrap();
+    let mut sums = feedback_rows::sums::Sums::default();
     let mut n = 0;
     for feedback_type in FeedbackType::ALL {
         for rating in [None, Some(1), Some(2), Some(3), Some(4), Some(5)] {
             n += 1;
-            let row = Feedback {
-                feedback_type: *feedback_type,
-                user_id: Some(UserId::from_uuid(uuid(1))),
-                ..feedback(n, rating)
-            };
-            feedback_rows::insert(&mut tx, &row).await.unwrap();
+            let mut row = Feedback { feedback_type: *feedback_type, ..feedback(n, rating) };
+            row.user_id = Some(UserId::from_uuid(uuid(1)));
+            row.idempotency_key = Some(format!("key {n}"));
+            row.source = FeedbackSource::ALL[n as usize % FeedbackSource::ALL.len()];
+            row.judgement.thumbs = Thumbs::ALL.get(n as usize % 3).copied();
+            row.judgement.choice = Preferred::ALL.get(n as usize % 5).map(|preferred| Choice {
+                preferred: *preferred,
+                other_text: "nul \u{0}, bidi \u{202e}".into(),
+                other_model_id: (n % 2 == 0).then(|| ModelId::from_uuid(uuid(2))),
+                shown: ShownOrder::ALL[n as usize % 2],
+            });
+            row.judgement.critique = Some("a, \"b\"".into());
+            row.judgement.flags = vec!["tone".into(), "敬語".into()];
+            row.judgement.answers = Answers::from([
+                ("rating".to_owned(), Answer::Number(4)),
+                ("meaning".to_owned(), Answer::Text("kept".into())),
+                ("problems".to_owned(), Answer::Many(vec!["facts".into()])),
+            ]);
+            row.judgement.duration_ms = Some(41_000);
+            feedback_rows::insert(&mut tx, &row, &mut sums).await.unwrap();
             assert_eq!(feedback_rows::get(&mut tx, &row.id).await.unwrap(), Some(row));
         }
     }

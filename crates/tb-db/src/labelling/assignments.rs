@@ -1,0 +1,288 @@
+//! Tables `label_assignments` and `label_cursors`: who holds which item, what became of it, and from where each reviewer's
+//! search for the next item begins.
+
+use tb_core::{
+    feedback::ShownOrder,
+    ids::{FeedbackId, LabelItemId, LabelProjectId, UserId},
+    labelling::{Answers, Assignment, AssignmentState},
+};
+
+use crate::{
+    error::Result,
+    pool::{Source, Tx},
+    row::{Columns, Reader},
+    statement::Statement,
+};
+
+const TABLE: &str = "label_assignments";
+const CURSORS: &str = "label_cursors";
+const SELECT: &str = "SELECT a.item_id, a.project_id, a.user_id, a.state, a.shown, a.draft, a.feedback_id, a.is_flagged, a.note, \
+    a.taken_at_ms, a.changed_at_ms FROM label_assignments a WHERE 1 = 1";
+
+fn read(row: &dyn Columns) -> Result<Assignment> {
+    let r = Reader::new(TABLE, row, "item_id");
+    let draft: Option<Answers> = match r.opt_text("draft")? {
+        Some(_) => Some(r.json("draft")?),
+        None => None,
+    };
+    Ok(Assignment {
+        item_id: r.parse("item_id")?,
+        project_id: r.parse("project_id")?,
+        user_id: r.parse("user_id")?,
+        state: r.parse("state")?,
+        shown: r.parse::<ShownOrder>("shown")?,
+        draft,
+        feedback_id: r.opt_parse("feedback_id")?,
+        flagged: r.flag("is_flagged")?,
+        note: r.opt_text("note")?,
+        taken_at_ms: r.int("taken_at_ms")?,
+        changed_at_ms: r.int("changed_at_ms")?,
+    })
+}
+
+/// Gives an item to a reviewer.
+///
+/// # Errors
+/// [`Error::Taken`](crate::Error::Taken) if they were given it before.
+pub async fn insert(tx: &mut Tx, assignment: &Assignment) -> Result<()> {
+    let statement = Statement::new(
+        TABLE,
+        "INSERT INTO label_assignments (item_id, project_id, user_id, state, shown, is_flagged, taken_at_ms, changed_at_ms) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .about(&assignment.item_id)
+    .bind(assignment.item_id.as_str())
+    .bind(assignment.project_id.as_str())
+    .bind(assignment.user_id.as_str())
+    .bind(assignment.state.as_str())
+    .bind(assignment.shown.as_str())
+    .bind(assignment.flagged)
+    .bind(assignment.taken_at_ms)
+    .bind(assignment.changed_at_ms);
+    tx.run(statement).await?;
+    Ok(())
+}
+
+/// Stores a changed assignment: its state, draft, feedback row, flag, note and time.
+///
+/// # Errors
+/// [`Error::Stale`](crate::Error::Stale) if there is none.
+pub async fn update(tx: &mut Tx, assignment: &Assignment) -> Result<()> {
+    let statement = Statement::new(
+        TABLE,
+        "UPDATE label_assignments SET state = $1, draft = $2, feedback_id = $3, is_flagged = $4, \
+        note = $5, changed_at_ms = $6 WHERE item_id = $7 AND user_id = $8",
+    )
+    .about(&assignment.item_id)
+    .bind(assignment.state.as_str());
+    let statement = match &assignment.draft {
+        Some(draft) => statement.bind_json("draft", draft)?,
+        None => statement.bind(None::<&str>),
+    };
+    let statement = statement
+        .bind(assignment.feedback_id.as_ref().map(FeedbackId::as_str))
+        .bind(assignment.flagged)
+        .bind(assignment.note.as_deref())
+        .bind(assignment.changed_at_ms)
+        .bind(assignment.item_id.as_str())
+        .bind(assignment.user_id.as_str());
+    tx.run_on_seen(statement).await
+}
+
+/// Takes an item that a reviewer holds out of their hand, as if they had never been given it.
+///
+/// # Errors
+/// [`Error::Stale`](crate::Error::Stale) if they do not hold it.
+pub async fn release(tx: &mut Tx, item: &LabelItemId, user: &UserId) -> Result<()> {
+    let statement =
+        Statement::new(TABLE, "DELETE FROM label_assignments WHERE item_id = $1 AND user_id = $2 AND state = $3")
+            .about(item)
+            .bind(item.as_str())
+            .bind(user.as_str())
+            .bind(AssignmentState::Taken.as_str());
+    tx.run_on_seen(statement).await
+}
+
+/// What a reviewer has done with an item, if they were given it.
+///
+/// # Errors
+/// [`Error::BadRow`](crate::Error::BadRow) or the driver's.
+pub async fn get(from: impl Into<Source<'_>>, item: &LabelItemId, user: &UserId) -> Result<Option<Assignment>> {
+    let statement = Statement::new(TABLE, SELECT)
+        .then_if(" AND a.item_id = ", Some(item.as_str()))
+        .then_if(" AND a.user_id = ", Some(user.as_str()));
+    from.into().one(statement, read).await
+}
+
+/// Everybody's assignments of an item, in the order in which they were given.
+///
+/// # Errors
+/// [`Error::BadRow`](crate::Error::BadRow) or the driver's.
+pub async fn of_item(from: impl Into<Source<'_>>, item: &LabelItemId) -> Result<Vec<Assignment>> {
+    let statement = Statement::new(TABLE, SELECT)
+        .then_if(" AND a.item_id = ", Some(item.as_str()))
+        .then(" ORDER BY a.taken_at_ms, a.user_id");
+    from.into().all(statement, read).await
+}
+
+/// What a reviewer holds, in the order to judge it: what was given first.
+///
+/// # Errors
+/// [`Error::BadRow`](crate::Error::BadRow) or the driver's.
+pub async fn held(from: impl Into<Source<'_>>, project: &LabelProjectId, user: &UserId) -> Result<Vec<Assignment>> {
+    let statement = Statement::new(TABLE, SELECT)
+        .then_if(" AND a.project_id = ", Some(project.as_str()))
+        .then_if(" AND a.user_id = ", Some(user.as_str()))
+        .then_if(" AND a.state = ", Some(AssignmentState::Taken.as_str()))
+        .then(" ORDER BY a.taken_at_ms, a.item_id");
+    from.into().all(statement, read).await
+}
+
+/// What a reviewer has judged, the last first.
+///
+/// # Errors
+/// [`Error::BadRow`](crate::Error::BadRow) or the driver's.
+pub async fn submitted(
+    from: impl Into<Source<'_>>,
+    project: &LabelProjectId,
+    user: &UserId,
+    limit: u32,
+) -> Result<Vec<Assignment>> {
+    let statement = Statement::new(TABLE, SELECT)
+        .then_if(" AND a.project_id = ", Some(project.as_str()))
+        .then_if(" AND a.user_id = ", Some(user.as_str()))
+        .then_if(" AND a.state = ", Some(AssignmentState::Submitted.as_str()))
+        .then_if(" ORDER BY a.changed_at_ms DESC, a.item_id DESC LIMIT ", Some(limit));
+    from.into().all(statement, read).await
+}
+
+/// What was given before `before_ms` and neither judged nor touched since, the oldest first.
+///
+/// # Errors
+/// [`Error::BadRow`](crate::Error::BadRow) or the driver's.
+pub async fn resting(
+    from: impl Into<Source<'_>>,
+    project: &LabelProjectId,
+    before_ms: i64,
+    limit: u32,
+) -> Result<Vec<Assignment>> {
+    let statement = Statement::new(TABLE, SELECT)
+        .then_if(" AND a.project_id = ", Some(project.as_str()))
+        .then_if(" AND a.state = ", Some(AssignmentState::Taken.as_str()))
+        .then_if(" AND a.changed_at_ms < ", Some(before_ms))
+        .then_if(" ORDER BY a.changed_at_ms, a.item_id LIMIT ", Some(limit));
+    from.into().all(statement, read).await
+}
+
+/// How many items a reviewer has in each state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Handled {
+    /// Held now.
+    pub taken: u64,
+    /// Judged.
+    pub submitted: u64,
+    /// Passed on.
+    pub skipped: u64,
+}
+
+/// Counts a reviewer's items of a project.
+///
+/// # Errors
+/// [`Error::BadRow`](crate::Error::BadRow) or the driver's.
+pub async fn handled(from: impl Into<Source<'_>>, project: &LabelProjectId, user: &UserId) -> Result<Handled> {
+    let statement = Statement::new(
+        TABLE,
+        "SELECT state, COUNT(*) AS num FROM label_assignments WHERE project_id = $1 AND user_id = $2 GROUP BY state ORDER BY state",
+    )
+    .bind(project.as_str())
+    .bind(user.as_str());
+    let rows = from.into().all(statement, |row| {
+        let r = Reader::new(TABLE, row, "state");
+        Ok((r.parse::<AssignmentState>("state")?, r.count::<u64>("num")?))
+    });
+    let mut handled = Handled::default();
+    for (state, num) in rows.await? {
+        match state {
+            AssignmentState::Taken => handled.taken = num,
+            AssignmentState::Submitted => handled.submitted = num,
+            AssignmentState::Skipped => handled.skipped = num,
+        }
+    }
+    Ok(handled)
+}
+
+/// How long a reviewer took for the last items that they judged, in milliseconds, the last first.
+///
+/// # Errors
+/// [`Error::BadRow`](crate::Error::BadRow) or the driver's.
+pub async fn last_durations(
+    from: impl Into<Source<'_>>,
+    project: &LabelProjectId,
+    user: &UserId,
+    limit: u32,
+) -> Result<Vec<i64>> {
+    let statement = Statement::new(
+        TABLE,
+        "SELECT f.duration_ms AS duration_ms FROM label_assignments a JOIN feedback f ON f.id = a.feedback_id WHERE 1 = 1",
+    )
+    .then_if(" AND a.project_id = ", Some(project.as_str()))
+    .then_if(" AND a.user_id = ", Some(user.as_str()))
+    .then_if(" AND a.state = ", Some(AssignmentState::Submitted.as_str()))
+    .then_if(" ORDER BY a.changed_at_ms DESC, a.item_id DESC LIMIT ", Some(limit));
+    let all = from.into().all(statement, |row| Reader::new(TABLE, row, "duration_ms").opt_int("duration_ms"));
+    Ok(all.await?.into_iter().flatten().collect())
+}
+
+/// From where a reviewer's search for the next item begins: every open item up to this place was given to them.
+///
+/// # Errors
+/// The driver's.
+pub async fn cursor(from: impl Into<Source<'_>>, project: &LabelProjectId, user: &UserId) -> Result<i64> {
+    let statement = Statement::new(CURSORS, "SELECT place FROM label_cursors WHERE project_id = $1 AND user_id = $2")
+        .bind(project.as_str())
+        .bind(user.as_str());
+    let place = from.into().one(statement, |row| Reader::new(CURSORS, row, "place").int("place")).await?;
+    Ok(place.unwrap_or(0))
+}
+
+/// Lets a reviewer's search begin after a place.
+///
+/// # Errors
+/// The driver's.
+pub async fn set_cursor(tx: &mut Tx, project: &LabelProjectId, user: &UserId, place: i64) -> Result<()> {
+    let statement = Statement::new(
+        CURSORS,
+        "INSERT INTO label_cursors (project_id, user_id, place) VALUES ($1, $2, $3) \
+         ON CONFLICT (project_id, user_id) DO UPDATE SET place = excluded.place",
+    )
+    .about(project)
+    .bind(project.as_str())
+    .bind(user.as_str())
+    .bind(place);
+    tx.run(statement).await?;
+    Ok(())
+}
+
+/// Lets everybody's search find an item that is open again: nobody's begins after its place.
+///
+/// # Errors
+/// The driver's.
+pub async fn step_back(tx: &mut Tx, project: &LabelProjectId, place: i64) -> Result<()> {
+    let statement = Statement::new(CURSORS, "UPDATE label_cursors SET place = $1 WHERE project_id = $2 AND place > $1")
+        .about(project)
+        .bind(place - 1)
+        .bind(project.as_str());
+    tx.run(statement).await?;
+    Ok(())
+}
+
+/// Reviewers with an assignment in a project, in order of ids.
+///
+/// # Errors
+/// [`Error::BadRow`](crate::Error::BadRow) or the driver's.
+pub async fn reviewers(from: impl Into<Source<'_>>, project: &LabelProjectId) -> Result<Vec<UserId>> {
+    let statement =
+        Statement::new(TABLE, "SELECT DISTINCT user_id FROM label_assignments WHERE project_id = $1 ORDER BY user_id")
+            .bind(project.as_str());
+    from.into().all(statement, |row| Reader::new(TABLE, row, "user_id").parse("user_id")).await
+}
