@@ -8,7 +8,9 @@ use tb_core::{
     dataset::{Dataset, RowProblem},
     eval::Evaluation,
     event::Event,
+    feedback::Feedback,
     job::Job,
+    labelling::LabelProject,
     model::Model,
     run_folder::DeviceDescription,
     tag::Tag,
@@ -23,7 +25,30 @@ use crate::{
     SampleInstalled, SetSecret, SetSettings, StartEval, StartJob, StartSample, StatsOf, StatusView, StorageItem,
     TokensOf, WriteChart, bases,
     datasets::{self, Preview, Problems},
-    doctor, estimate, evaluation, jobs, limits, models, reports, sample, secrets,
+    doctor, estimate, evaluation,
+    feedback::{
+        self,
+        report::{FeedbackReport, StatsOfFeedback},
+        types::{
+            CompareTexts, ComparedTexts, ExportFeedback, ExportedFeedback, FeedbackPage, ImportFeedback,
+            ImportedFeedback, ListFeedback, SubmitFeedback, WithdrawFeedback, Withdrawn,
+        },
+    },
+    jobs,
+    labelling::{
+        self,
+        types::{
+            AgreementReport, CreateProject, DecideItem, DoneItem, DoneItems, DraftLabels, Hand, ItemWithAnswers,
+            ListItems, MarkItem, OfProject, OwnAgreement, ProjectSummary, SubmitLabels, Submitted, TakeItems,
+            UpdateProject,
+        },
+    },
+    limits, models,
+    preferences::{
+        self,
+        types::{BuildData, BuildPreview, Mark, Provenance, ProvenanceOf},
+    },
+    reports, sample, secrets,
     settings::{self, FieldInfo, SettingsView},
     status, training,
 };
@@ -37,8 +62,36 @@ pub struct Command {
     pub help: &'static str,
     /// The least role that may run it.
     pub role: Role,
-    /// What a view must read again after it; empty for a command that only reads.
+    /// What a view must read again after it; empty for a command that changes nothing that views keep.
     pub stale: &'static [Tag],
+    /// Who writes the line in the audit log and the event.
+    pub trace: Trace,
+}
+
+impl Command {
+    /// Whether it writes anything.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        !self.stale.is_empty() || self.trace == Trace::Own
+    }
+}
+
+/// Who tells of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trace {
+    /// The table: one line and one event after the command.
+    Table,
+    /// The command itself, in the transaction of its change: many of them share one commit, or nothing is to be told.
+    Own,
+}
+
+macro_rules! trace {
+    () => {
+        Trace::Table
+    };
+    (own) => {
+        Trace::Own
+    };
 }
 
 /// Arguments of a command that needs none.
@@ -47,13 +100,14 @@ pub struct Command {
 pub struct Nothing {}
 
 macro_rules! commands {
-    ($($(#[doc = $help:literal])+ $name:ident($args:ty) -> $out:ty, $role:ident, [$($tag:ident),*], $handler:path;)+) => {
+    ($($(#[doc = $help:literal])+ $name:ident($args:ty) -> $out:ty, $role:ident, [$($tag:ident),*] $($own:ident)?, $handler:path;)+) => {
         /// Every command.
         pub const COMMANDS: &[Command] = &[$(Command {
             name: stringify!($name),
             help: concat!($($help),+),
             role: Role::$role,
             stale: &[$(Tag::$tag),*],
+            trace: trace!($($own)?),
         }),+];
 
         /// Runs a command by name: checks the role, reads the arguments, does it, logs it, tells what became stale.
@@ -69,7 +123,10 @@ macro_rules! commands {
                     let kept = write(&args)?;
                     let out: $out = $handler(ctx, args).await?;
                     let out = write(&out)?;
-                    ctx.changed(name, kept, &out, &[$(Tag::$tag),*]).await?;
+                    match trace!($($own)?) {
+                        Trace::Table => ctx.changed(name, kept, &out, &[$(Tag::$tag),*]).await?,
+                        Trace::Own => {}
+                    }
                     Ok(out)
                 })+
                 _ => Err(unknown("command", name, COMMANDS.iter().map(|c| c.name))),
@@ -209,6 +266,66 @@ commands! {
     /// Lists evaluations, newest first.
     eval_list(Nothing) -> Vec<Evaluation>, Viewer, [], evaluation::list;
 
+    /// Stores what a person says of an answer; sent again under the same key it is stored once.
+    feedback_submit(SubmitFeedback) -> Feedback, Reviewer, [Feedback] own, feedback::submit;
+    /// Lists feedback rows, newest first.
+    feedback_list(ListFeedback) -> Vec<Feedback>, Reviewer, [], feedback::list;
+    /// Shows one feedback row, what changed in its texts, and what learned from it.
+    feedback_get(ById) -> FeedbackPage, Reviewer, [], feedback::get;
+    /// Gives distributions, means with intervals and trends of the feedback that counts.
+    feedback_stats(StatsOfFeedback) -> FeedbackReport, Viewer, [], feedback::report::get;
+    /// Takes a feedback row back, and tells which dataset versions and models learned from it.
+    feedback_withdraw(WithdrawFeedback) -> Withdrawn, Reviewer, [Feedback, Datasets, Models] own, feedback::withdraw;
+    /// Imports feedback rows from a jsonl or csv file; every row that cannot be used is named.
+    feedback_import(ImportFeedback) -> ImportedFeedback, Trainer, [Feedback], feedback::transfer::import;
+    /// Writes feedback rows to a jsonl or csv file.
+    feedback_export(ExportFeedback) -> ExportedFeedback, Trainer, [], feedback::transfer::export;
+
+    /// Compares two texts word by word.
+    text_diff(CompareTexts) -> ComparedTexts, Viewer, [], feedback::compare;
+
+    /// Makes a labelling project: what is to be judged, by how many, with which questions.
+    label_project_create(CreateProject) -> LabelProject, Trainer, [Feedback], labelling::projects::create;
+    /// Lists labelling projects, newest first, with the own progress in each.
+    label_project_list(Nothing) -> Vec<ProjectSummary>, Reviewer, [], labelling::projects::list;
+    /// Shows one labelling project.
+    label_project_get(ById) -> ProjectSummary, Reviewer, [], labelling::projects::get;
+    /// Changes a labelling project's name, guidelines, reviewers per item or state.
+    label_project_update(UpdateProject) -> LabelProject, Trainer, [Feedback], labelling::projects::update;
+    /// Gives the items to judge next, and holds them for the reviewer.
+    label_take(TakeItems) -> Hand, Reviewer, [] own, labelling::queue::take;
+    /// Keeps what a reviewer has answered so far.
+    label_draft(DraftLabels) -> Nothing, Reviewer, [] own, labelling::queue::draft;
+    /// Stores a reviewer's answers as feedback, and gives the items to judge next.
+    label_submit(SubmitLabels) -> Submitted, Reviewer, [Feedback] own, labelling::queue::submit;
+    /// Passes an item on to other reviewers.
+    label_skip(MarkItem) -> Hand, Reviewer, [] own, labelling::queue::skip;
+    /// Flags an item: something is wrong with the item itself.
+    label_flag(MarkItem) -> Nothing, Reviewer, [] own, labelling::queue::flag;
+    /// Takes the reviewer's last submission back into their hand.
+    label_undo(OfProject) -> Hand, Reviewer, [Feedback] own, labelling::queue::undo;
+    /// Lists what the reviewer has judged, the last first.
+    label_done(DoneItems) -> Vec<DoneItem>, Reviewer, [], labelling::queue::done;
+    /// Tells how far the reviewer agrees with the others.
+    label_own_agreement(OfProject) -> OwnAgreement, Reviewer, [], labelling::agreement::own;
+    /// Tells how far reviewers agree, question by question and reviewer by reviewer.
+    label_agreement(OfProject) -> AgreementReport, Trainer, [], labelling::agreement::get;
+    /// Lists items of a project with what every reviewer said.
+    label_items(ListItems) -> Vec<ItemWithAnswers>, Trainer, [], labelling::decide::items;
+    /// Decides what is right where reviewers disagree.
+    label_adjudicate(DecideItem) -> ItemWithAnswers, Trainer, [Feedback], labelling::decide::adjudicate;
+    /// Says what is right for an item that measures reviewers.
+    label_gold(DecideItem) -> ItemWithAnswers, Trainer, [Feedback], labelling::decide::gold;
+
+    /// Tells what training data feedback would make, and what would be left out and why.
+    preference_preview(BuildData) -> BuildPreview, Viewer, [], preferences::preview;
+    /// Makes a frozen dataset version of feedback, whose every row names its feedback rows.
+    preference_build(BuildData) -> Dataset, Trainer, [Datasets], preferences::build;
+    /// Tells which feedback a dataset version or a model learned from.
+    provenance(ProvenanceOf) -> Provenance, Viewer, [], preferences::provenance::get;
+    /// Lists dataset versions and models that learned from rows which were withdrawn since.
+    provenance_marks(Nothing) -> Vec<Mark>, Viewer, [], preferences::provenance::marks;
+
     /// Gives the state of this machine and of the queue, for a status bar.
     status(Nothing) -> StatusView, Viewer, [], status::get;
     /// Tells what fills the disk.
@@ -257,7 +374,7 @@ mod tests {
     fn names_are_unique_and_every_change_says_what_is_stale() {
         for (i, command) in COMMANDS.iter().enumerate() {
             assert!(!COMMANDS[..i].iter().any(|c| c.name == command.name), "{} twice", command.name);
-            assert!(command.stale.is_empty() || command.role >= Role::Reviewer, "{} changes things", command.name);
+            assert!(!command.changes() || command.role >= Role::Reviewer, "{} changes things", command.name);
         }
     }
 }

@@ -11,6 +11,7 @@ use tb_core::{
     ApiError, ErrorCode,
     audit::AuditEntry,
     event::{Event, EventBody},
+    feedback::FeedbackSource,
     ids::JobId,
     job::Job,
     settings::{Secret, Settings},
@@ -19,13 +20,17 @@ use tb_core::{
 use tb_db::Db;
 use tb_jobs::{Jobs, Serving, SystemClock, WorkerBinary, serving::Limits};
 
-use crate::{Actor, datasets::lengths::HeldLengths, found, on_done::Registrar, settings::Sources, status::HomeSize};
+use crate::{
+    Actor, datasets::lengths::HeldLengths, feedback::intake::Intake, found, on_done::Registrar, settings::Sources,
+    status::HomeSize,
+};
 
 /// The program's heart, cheap to clone: one per process, plus who asks.
 #[derive(Clone)]
 pub struct Ctx {
     inner: Arc<Inner>,
     actor: Actor,
+    source: FeedbackSource,
 }
 
 struct Inner {
@@ -37,6 +42,7 @@ struct Inner {
     home_size: HomeSize,
     held_lengths: HeldLengths,
     serving: Serving,
+    intake: Intake,
 }
 
 /// Opens the home folder: settings, database, queue and workers. `overrides` are settings by name from the command line.
@@ -66,15 +72,28 @@ pub async fn open(home: &Path, overrides: &[(String, String)], actor: Actor) -> 
         serving,
         home_size: HomeSize::default(),
         held_lengths: HeldLengths::default(),
+        intake: Intake::default(),
     };
-    Ok(Ctx { inner: Arc::new(inner), actor })
+    Ok(Ctx { inner: Arc::new(inner), actor, source: FeedbackSource::Workbench })
 }
 
 impl Ctx {
     /// The same program for another actor.
     #[must_use]
     pub fn as_actor(&self, actor: Actor) -> Self {
-        Self { inner: Arc::clone(&self.inner), actor }
+        Self { inner: Arc::clone(&self.inner), actor, source: self.source }
+    }
+
+    /// The same program for requests that come another way.
+    #[must_use]
+    pub fn via(&self, source: FeedbackSource) -> Self {
+        Self { source, ..self.clone() }
+    }
+
+    /// The way on which feedback comes.
+    #[must_use]
+    pub fn source(&self) -> FeedbackSource {
+        self.source
     }
 
     /// Who asks.
@@ -123,6 +142,10 @@ impl Ctx {
 
     pub(crate) fn home_size(&self) -> &HomeSize {
         &self.inner.home_size
+    }
+
+    pub(crate) fn intake(&self) -> &Intake {
+        &self.inner.intake
     }
 
     pub(crate) fn held_lengths(&self) -> &HeldLengths {

@@ -3,8 +3,9 @@
 use tb_core::{
     ApiError, ErrorCode,
     dataset::Dataset,
-    ids::{DatasetId, JobId, ModelId},
+    ids::{DatasetId, JobId, LabelItemId, LabelProjectId, ModelId},
     job::Job,
+    labelling::{LabelItem, LabelProject},
     model::Model,
 };
 use tb_db::Source;
@@ -29,4 +30,15 @@ pub(crate) async fn dataset(from: impl Into<Source<'_>>, id: &DatasetId) -> Resu
 /// A model version.
 pub(crate) async fn model(from: impl Into<Source<'_>>, id: &ModelId) -> Result<Model, ApiError> {
     or_missing(tb_db::models::get(from, id).await?, "model", id.as_str(), "model")
+}
+
+/// A labelling project.
+pub(crate) async fn project(from: impl Into<Source<'_>>, id: &LabelProjectId) -> Result<LabelProject, ApiError> {
+    let found = tb_db::labelling::projects::get(from, id).await?;
+    or_missing(found, "labelling project", id.as_str(), "label project")
+}
+
+/// An item of a labelling project.
+pub(crate) async fn item(from: impl Into<Source<'_>>, id: &LabelItemId) -> Result<LabelItem, ApiError> {
+    or_missing(tb_db::labelling::items::get(from, id).await?, "labelling item", id.as_str(), "label project")
 }

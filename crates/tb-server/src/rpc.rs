@@ -32,7 +32,7 @@ pub(crate) async fn call(
 ) -> Result<Response, Failure> {
     let arguments = arguments(&app, &headers, body).await?;
     let ctx = app.ctx.as_actor(actor);
-    let changes = COMMANDS.iter().any(|c| c.name == name && !c.stale.is_empty());
+    let changes = COMMANDS.iter().any(|c| c.name == name && c.changes());
     let out = if changes {
         let name = name.clone();
         let work = app.tasks.see_through(async move { dispatch(&ctx, &name, arguments).await });
