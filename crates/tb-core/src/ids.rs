@@ -95,6 +95,10 @@ ids! {
     ExportId = "exp", "export";
     /// An answer that a deployed model gave.
     AnswerId = "ans", "answer";
+    /// An access token of a user.
+    TokenId = "tok", "access token";
+    /// A browser in which a user is signed in.
+    SessionId = "ses", "session";
 }
 
 #[cfg(test)]
