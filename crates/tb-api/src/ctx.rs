@@ -2,8 +2,8 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
-    time::{SystemTime, UNIX_EPOCH},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::Value;
@@ -19,7 +19,19 @@ use tb_core::{
 use tb_db::Db;
 use tb_jobs::{Jobs, Serving, SystemClock, WorkerBinary, serving::Limits};
 
-use crate::{Actor, datasets::lengths::HeldLengths, found, on_done::Registrar, settings::Sources, status::HomeSize};
+use crate::{
+    Actor,
+    access::{
+        attempts::Attempts,
+        identities::Identities,
+        passwords::{PasswordCost, Passwords},
+    },
+    datasets::lengths::HeldLengths,
+    found,
+    on_done::Registrar,
+    settings::Sources,
+    status::HomeSize,
+};
 
 /// The program's heart, cheap to clone: one per process, plus who asks.
 #[derive(Clone)]
@@ -37,6 +49,9 @@ struct Inner {
     home_size: HomeSize,
     held_lengths: HeldLengths,
     serving: Serving,
+    identities: Identities,
+    passwords: Passwords,
+    attempts: Mutex<Attempts>,
 }
 
 /// Opens the home folder: settings, database, queue and workers. `overrides` are settings by name from the command line.
@@ -44,6 +59,20 @@ struct Inner {
 /// # Errors
 /// A setting that cannot be accepted, a folder that cannot be written, a database that is damaged or newer than this program.
 pub async fn open(home: &Path, overrides: &[(String, String)], actor: Actor) -> Result<Ctx, ApiError> {
+    open_with_cost(home, overrides, actor, PasswordCost::default()).await
+}
+
+/// The same with another cost of hashing a password.
+///
+/// # Errors
+/// As [`open`], and a cost that there is not.
+pub async fn open_with_cost(
+    home: &Path,
+    overrides: &[(String, String)],
+    actor: Actor,
+    cost: PasswordCost,
+) -> Result<Ctx, ApiError> {
+    let passwords = Passwords::new(cost)?;
     for folder in ["runs", "datasets"] {
         let path = home.join(folder);
         std::fs::create_dir_all(&path).map_err(|e| {
@@ -66,6 +95,9 @@ pub async fn open(home: &Path, overrides: &[(String, String)], actor: Actor) -> 
         serving,
         home_size: HomeSize::default(),
         held_lengths: HeldLengths::default(),
+        identities: Identities::default(),
+        passwords,
+        attempts: Mutex::default(),
     };
     Ok(Ctx { inner: Arc::new(inner), actor })
 }
@@ -127,6 +159,24 @@ impl Ctx {
 
     pub(crate) fn held_lengths(&self) -> &HeldLengths {
         &self.inner.held_lengths
+    }
+
+    pub(crate) fn identities(&self) -> &Identities {
+        &self.inner.identities
+    }
+
+    pub(crate) fn passwords(&self) -> &Passwords {
+        &self.inner.passwords
+    }
+
+    /// Counts a guess at the password of this name; false if there were too many.
+    pub(crate) fn begin_attempt(&self, name: &str, now: Instant) -> bool {
+        self.inner.attempts.lock().unwrap_or_else(PoisonError::into_inner).begin(name, now)
+    }
+
+    /// Takes a guess back.
+    pub(crate) fn forgive_attempt(&self, name: &str) {
+        self.inner.attempts.lock().unwrap_or_else(PoisonError::into_inner).forgive(name);
     }
 
     /// The queue, its workers and the event stream.
