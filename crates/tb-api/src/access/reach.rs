@@ -106,6 +106,26 @@ mod tests {
         assert_eq!(paths.into_iter().collect::<Vec<_>>(), [Path::new("/a"), Path::new("/b"), Path::new("/c")]);
     }
 
+    /// A path in a new argument that stands on no list here would lead anywhere.
+    #[test]
+    fn every_field_that_is_a_path_is_known_as_one() {
+        let mut folders = vec![PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
+        let mut seen = BTreeSet::new();
+        while let Some(folder) = folders.pop() {
+            for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).unwrap();
+                let fields = text.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(": "));
+                seen.extend(fields.filter(|(_, kind)| kind.contains("PathBuf")).map(|(name, _)| name.to_owned()));
+            }
+        }
+        let unknown: Vec<&String> = seen.iter().filter(|name| !PATHS.contains(&name.as_str())).collect();
+        assert!(unknown.is_empty() && seen.len() >= 6, "{unknown:?} of {seen:?}");
+    }
+
     #[cfg(unix)]
     #[test]
     fn only_what_the_workbench_holds_is_within_reach() {
