@@ -53,7 +53,8 @@ label{display:grid;gap:4px;font-size:13px;line-height:20px}\
 input{box-sizing:border-box;width:100%;height:36px;padding:0 8px;border:1px solid GrayText;border-radius:5px;font:inherit}\
 button{height:36px;border:1px solid #2b59c8;border-radius:5px;background:#2b59c8;color:#fff;font:inherit;font-weight:500;cursor:pointer}\
 :focus-visible{outline:2px solid #2b59c8;outline-offset:2px}\
-[role=alert]{border-left:3px solid #b3261e;padding-left:16px;margin-bottom:24px}";
+h1+form{margin-top:16px}\
+[role=alert]{border-left:3px solid light-dark(#b3261e,#ff8a80);padding-left:16px;margin-bottom:24px}";
 
 /// What a page may load: its own style. It sends a form only where it has one, and then only to us.
 fn policy(form: &str) -> String {
@@ -69,9 +70,9 @@ static FORM_POLICY: LazyLock<String> = LazyLock::new(|| policy("'self'"));
 /// One form for both languages: a password manager fills one.
 const FORM: &str = "\
 <form method=\"post\" action=\"/sign-in\">\
-<label>Name · <span lang=\"ja\">名前</span>\
+<label><span>Name · <span lang=\"ja\">名前</span></span>\
 <input name=\"name\" autocomplete=\"username\" autocapitalize=\"none\" spellcheck=\"false\" required maxlength=\"64\"></label>\
-<label>Password · <span lang=\"ja\">パスワード</span>\
+<label><span>Password · <span lang=\"ja\">パスワード</span></span>\
 <input name=\"password\" type=\"password\" autocomplete=\"current-password\" required maxlength=\"1024\"></label>\
 <button>Sign in · <span lang=\"ja\">サインイン</span></button></form>";
 
@@ -82,7 +83,7 @@ impl Page {
     fn english(self) -> Text {
         let (title, lines): (_, &[&str]) = match self {
             Self::SignIn => (
-                "Sign in",
+                "Sign in to ToneBridge Workbench",
                 &[
                     "An admin of this server gives you a name and a password.",
                     "Is it your own server? Then you need neither, but its access link: the terminal in which the server was started shows it (<code>http://…/?token=…</code>). Open that link once in this browser; it then remembers you.",
@@ -197,16 +198,21 @@ impl Page {
     }
 
     fn html(self) -> String {
+        // The form needs one heading above it, not two below.
+        let heading =
+            |text: &Text| if self == Self::SignIn { String::new() } else { format!("<h1>{}</h1>", text.title) };
         let section = |language: &str, text: &Text| {
             let lines: String = text.lines.iter().map(|line| format!("<p>{line}</p>")).collect();
-            format!("<section lang=\"{language}\"><h1>{}</h1>{lines}</section>", text.title)
+            format!("<section lang=\"{language}\">{}{lines}</section>", heading(text))
         };
         let (english, japanese) = (self.english(), self.japanese());
         let goes_on = if self == Self::SignedIn { "<meta http-equiv=\"refresh\" content=\"0;url=/\">" } else { "" };
         let both = format!("{}{}", section("en", &english), section("ja", &japanese));
         let body = match (self.has_form(), self == Self::WrongPassword) {
             (true, true) => format!("<div role=\"alert\">{both}</div>{FORM}"),
-            (true, false) => format!("{FORM}{both}"),
+            (true, false) => {
+                format!("<h1>{} · <span lang=\"ja\">{}</span></h1>{FORM}{both}", english.title, japanese.title)
+            }
             (false, _) => both,
         };
         format!(
