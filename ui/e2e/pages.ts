@@ -23,6 +23,8 @@ export async function everyPage(page: Page): Promise<[name: string, path: string
     ["models", "/models"],
     ["model", `/models/${ids.model}`],
     ["playground", "/playground"],
+    ["people", "/people"],
+    ["audit-log", "/people?tab=audit"],
     ["settings", "/settings"],
   ];
 }

@@ -36,6 +36,7 @@ const SOLE_USERS: &[(&str, &[&str])] = &[
     ("candle-transformers", &["tb-nn", "tb-worker"]),
     ("plotters", &["tb-report"]),
     ("keyring", &["tb-api"]),
+    ("argon2", &["tb-api"]),
     ("axum", &["tb-server"]),
     ("clap", &["tb-cli"]),
     ("tauri", &["tonebridge-workbench"]),

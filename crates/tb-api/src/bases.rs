@@ -159,6 +159,12 @@ fn source_of(home: &Path, path: &Path, known: &Known) -> BaseSource {
     }
 }
 
+/// The places that were named by hand or that jobs have used, in the home folder or not.
+pub(crate) async fn listed(ctx: &Ctx) -> Result<Vec<PathBuf>, ApiError> {
+    let known = known(ctx).await?;
+    Ok(known.runs.into_keys().chain(known.added).filter(|path| !path.is_empty()).map(PathBuf::from).collect())
+}
+
 pub(crate) async fn list(ctx: &Ctx, _: Nothing) -> Result<Vec<BaseModel>, ApiError> {
     let known = known(ctx).await?;
     let home = ctx.home().to_owned();

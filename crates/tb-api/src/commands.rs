@@ -14,16 +14,20 @@ use tb_core::{
     model::Model,
     run_folder::DeviceDescription,
     tag::Tag,
-    user::Role,
+    user::{AccessToken, Role, Session, User},
 };
+use tb_db::audit::AuditLine;
 use ts_rs::{Config, TS};
 
 use crate::{
-    BaseModel, BaseProblems, BaseRemoved, BaseTemplate, BaselineReport, ById, ChartFiles, ClearSecret, Ctx, DataRows,
-    DataStats, DatasetDeleted, DoctorReport, EventsAfter, FormLimits, ImportData, InspectBase, JobCurves, JobEstimate,
-    JobPage, ListJobs, ListModels, LogOf, LogPiece, MetricsOf, ModelPage, MoveJob, PreviewData, RowsOf,
-    SampleInstalled, SetSecret, SetSettings, StartEval, StartJob, StartSample, StatsOf, StatusView, StorageItem,
-    TokensOf, WriteChart, bases,
+    AddUser, BaseModel, BaseProblems, BaseRemoved, BaseTemplate, BaselineReport, ById, ChartFiles, ClearSecret,
+    CreateToken, CreatedToken, Ctx, DataRows, DataStats, DatasetDeleted, DoctorReport, EventsAfter, FormLimits,
+    ImportData, InspectBase, JobCurves, JobEstimate, JobPage, ListAudit, ListJobs, ListModels, LogOf, LogPiece,
+    MetricsOf, ModelPage, MoveJob, OfUser, PreviewData, RowsOf, SampleInstalled, SessionView, SetPassword, SetRole,
+    SetSecret, SetSettings, StartEval, StartJob, StartSample, StatsOf, StatusView, StorageItem, TokensOf, UserView,
+    WhoAmI, WriteChart,
+    access::reach,
+    bases,
     datasets::{self, Preview, Problems},
     doctor, estimate, evaluation,
     feedback::{
@@ -51,6 +55,7 @@ use crate::{
     reports, sample, secrets,
     settings::{self, FieldInfo, SettingsView},
     status, training,
+    users::{self, audit, sessions, tokens},
 };
 
 /// One entry of the table.
@@ -121,6 +126,7 @@ macro_rules! commands {
                     let args: $args = read(name, arguments)?;
                     // As the types write them, not as they came: a secret among them shows only that it is set.
                     let kept = write(&args)?;
+                    reach::check(ctx, name, &kept).await?;
                     let out: $out = $handler(ctx, args).await?;
                     let out = write(&out)?;
                     match trace!($($own)?) {
@@ -171,6 +177,8 @@ macro_rules! commands {
                 text += &format!("import type {{ {name} }} from \"./{name}\";\n");
             }
             text += &format!("\n/** Every command: its arguments, its result, the least role, and what it makes stale. */\nexport interface Commands {{\n{rows}}}\n");
+            let roles: String = COMMANDS.iter().map(|c| format!("  {}: \"{}\",\n", c.name, c.role)).collect();
+            text += &format!("\n/** The least role of every command. */\nexport const COMMAND_ROLES: {{ readonly [N in keyof Commands]: Commands[N][\"role\"] }} = {{\n{roles}}};\n");
             let path = folder.join("commands.ts");
             std::fs::write(path, text).map_err(ts_rs::ExportError::from)
         }
@@ -344,6 +352,33 @@ commands! {
     devices(Nothing) -> Vec<DeviceDescription>, Viewer, [], doctor::devices;
     /// Checks this installation.
     doctor(Nothing) -> DoctorReport, Viewer, [], doctor::run;
+
+    /// Says who asks, and what they may do.
+    whoami(Nothing) -> WhoAmI, Viewer, [], users::whoami;
+    /// Lists the users of this server.
+    user_list(Nothing) -> Vec<UserView>, Admin, [], users::list;
+    /// Adds a user, with or without a password.
+    user_add(AddUser) -> User, Admin, [Users], users::add;
+    /// Gives a user another role; it counts at once.
+    user_set_role(SetRole) -> User, Admin, [Users], users::set_role;
+    /// Gives a user a new password and signs their browsers out; one's own needs the present one, others' an admin.
+    user_set_password(SetPassword) -> User, Viewer, [Users], users::set_password;
+    /// Shuts a user out: their sessions and tokens end at once.
+    user_disable(ById) -> User, Admin, [Users], users::disable;
+    /// Lets a user who was shut out sign in again.
+    user_enable(ById) -> User, Admin, [Users], users::enable;
+    /// Makes an access token for scripts, one's own or, for an admin, anybody's; it is shown this once.
+    token_create(CreateToken) -> CreatedToken, Viewer, [Users], tokens::create;
+    /// Lists access tokens: one's own, or for an admin anybody's.
+    token_list(OfUser) -> Vec<AccessToken>, Viewer, [], tokens::list;
+    /// Ends an access token.
+    token_revoke(ById) -> AccessToken, Viewer, [Users], tokens::revoke;
+    /// Lists the browsers in which one is signed in, or for an admin anybody.
+    session_list(OfUser) -> Vec<SessionView>, Viewer, [], sessions::list;
+    /// Signs a browser out.
+    session_revoke(ById) -> Session, Viewer, [Users], sessions::revoke;
+    /// Tells who changed what, newest first, a page at a time.
+    audit_list(ListAudit) -> Vec<AuditLine>, Admin, [], audit::list;
 }
 
 pub(crate) fn read<T: DeserializeOwned>(name: &str, arguments: Value) -> Result<T, ApiError> {
@@ -374,7 +409,10 @@ mod tests {
     fn names_are_unique_and_every_change_says_what_is_stale() {
         for (i, command) in COMMANDS.iter().enumerate() {
             assert!(!COMMANDS[..i].iter().any(|c| c.name == command.name), "{} twice", command.name);
-            assert!(!command.changes() || command.role >= Role::Reviewer, "{} changes things", command.name);
+            // What a user changes of their own account asks for no role: the handlers ask for an admin where it is another's.
+            let own = ["user_set_password", "token_create", "token_revoke", "session_revoke"].contains(&command.name);
+            let judges = !command.changes() || command.role >= Role::Reviewer || own;
+            assert!(judges, "{} changes things", command.name);
         }
     }
 }

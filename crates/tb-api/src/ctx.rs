@@ -2,8 +2,8 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
-    time::{SystemTime, UNIX_EPOCH},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::Value;
@@ -21,7 +21,17 @@ use tb_db::Db;
 use tb_jobs::{Jobs, Serving, SystemClock, WorkerBinary, serving::Limits};
 
 use crate::{
-    Actor, datasets::lengths::HeldLengths, feedback::intake::Intake, found, on_done::Registrar, settings::Sources,
+    Actor,
+    access::{
+        attempts::Attempts,
+        identities::Identities,
+        passwords::{PasswordCost, Passwords},
+    },
+    datasets::lengths::HeldLengths,
+    feedback::intake::Intake,
+    found,
+    on_done::Registrar,
+    settings::Sources,
     status::HomeSize,
 };
 
@@ -43,6 +53,9 @@ struct Inner {
     held_lengths: HeldLengths,
     serving: Serving,
     intake: Intake,
+    identities: Identities,
+    passwords: Passwords,
+    attempts: Mutex<Attempts>,
 }
 
 /// Opens the home folder: settings, database, queue and workers. `overrides` are settings by name from the command line.
@@ -50,6 +63,20 @@ struct Inner {
 /// # Errors
 /// A setting that cannot be accepted, a folder that cannot be written, a database that is damaged or newer than this program.
 pub async fn open(home: &Path, overrides: &[(String, String)], actor: Actor) -> Result<Ctx, ApiError> {
+    open_with_cost(home, overrides, actor, PasswordCost::default()).await
+}
+
+/// The same with another cost of hashing a password.
+///
+/// # Errors
+/// As [`open`], and a cost that there is not.
+pub async fn open_with_cost(
+    home: &Path,
+    overrides: &[(String, String)],
+    actor: Actor,
+    cost: PasswordCost,
+) -> Result<Ctx, ApiError> {
+    let passwords = Passwords::new(cost)?;
     for folder in ["runs", "datasets"] {
         let path = home.join(folder);
         std::fs::create_dir_all(&path).map_err(|e| {
@@ -73,6 +100,9 @@ pub async fn open(home: &Path, overrides: &[(String, String)], actor: Actor) -> 
         home_size: HomeSize::default(),
         held_lengths: HeldLengths::default(),
         intake: Intake::default(),
+        identities: Identities::default(),
+        passwords,
+        attempts: Mutex::default(),
     };
     Ok(Ctx { inner: Arc::new(inner), actor, source: FeedbackSource::Workbench })
 }
@@ -150,6 +180,24 @@ impl Ctx {
 
     pub(crate) fn held_lengths(&self) -> &HeldLengths {
         &self.inner.held_lengths
+    }
+
+    pub(crate) fn identities(&self) -> &Identities {
+        &self.inner.identities
+    }
+
+    pub(crate) fn passwords(&self) -> &Passwords {
+        &self.inner.passwords
+    }
+
+    /// Counts a guess at the password of this name; false if there were too many.
+    pub(crate) fn begin_attempt(&self, name: &str, now: Instant) -> bool {
+        self.inner.attempts.lock().unwrap_or_else(PoisonError::into_inner).begin(name, now)
+    }
+
+    /// Takes a guess back.
+    pub(crate) fn forgive_attempt(&self, name: &str) {
+        self.inner.attempts.lock().unwrap_or_else(PoisonError::into_inner).forgive(name);
     }
 
     /// The queue, its workers and the event stream.

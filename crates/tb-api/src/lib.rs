@@ -30,15 +30,22 @@ mod settings;
 mod status;
 pub mod streams;
 mod training;
+mod users;
 
-pub use access::Actor;
+pub use access::{
+    Actor, Credential,
+    identities::{BELIEVED, Identity},
+    passwords::PasswordCost,
+    shown::{is_session, is_user_token},
+    sign_in::{SESSION_MS, SignIn, SignedIn, sign_in, sign_out},
+};
 pub use bases::{
     BaseModel, BaseModule, BaseSource, HubPlace, InspectBase,
     keep::BaseRemoved,
     problems::{BaseProblem, BaseProblems, UnfinishedDownload},
     template::BaseTemplate,
 };
-pub use ctx::{Ctx, open};
+pub use ctx::{Ctx, open, open_with_cost};
 pub use datasets::{
     ImportData, PreviewData, TokensOf,
     remove::DatasetDeleted,
@@ -64,3 +71,9 @@ pub use secrets::{ClearSecret, SecretState, SetSecret, Vault};
 pub use settings::{Origin, SetSettings};
 pub use status::{StatusView, StorageItem};
 pub use training::StartJob;
+pub use users::{
+    AddUser, OfUser, SetPassword, SetRole, UserView, WhoAmI,
+    audit::ListAudit,
+    sessions::SessionView,
+    tokens::{CreateToken, CreatedToken},
+};

@@ -33,7 +33,14 @@ pub(crate) async fn in_database(tx: &mut Tx, actor: &Actor) -> tb_db::Result<Use
         while tb_db::users::by_name(&mut *tx, &name).await?.is_some() {
             name.push_str(" (this machine)");
         }
-        let owner = User { id: id.clone(), name, role: Role::Admin, created_at_ms: crate::ctx::now_ms() };
+        let owner = User {
+            id: id.clone(),
+            name,
+            role: Role::Admin,
+            created_at_ms: crate::ctx::now_ms(),
+            disabled_at_ms: None,
+            last_seen_at_ms: None,
+        };
         tb_db::users::insert(tx, &owner).await?;
     }
     Ok(id)

@@ -8,8 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 use ts_rs::{Config, TS};
 
 use crate::{
-    Ctx, DownloadItem, DownloadModel, ExportItem, ExportModel, GenerateArgs, GenerateItem, commands, exports, hub,
-    playground,
+    Ctx, DownloadItem, DownloadModel, ExportItem, ExportModel, GenerateArgs, GenerateItem, access::reach, commands,
+    exports, hub, playground,
 };
 
 /// One entry of the table.
@@ -58,6 +58,7 @@ macro_rules! streams {
                 $(stringify!($name) => {
                     ctx.actor().require(Role::$role, name)?;
                     let args: $args = commands::read(name, arguments)?;
+                    reach::check(ctx, name, &commands::write(&args)?).await?;
                     let items: BoxStream<'static, Result<$item, ApiError>> = $handler(ctx, args).await?;
                     Ok(items.map(|item| commands::write(&item?)).boxed())
                 })+
@@ -86,6 +87,8 @@ macro_rules! streams {
                 text += &format!("import type {{ {name} }} from \"./{name}\";\n");
             }
             text += &format!("\n/** Every stream: its arguments, its items, and the least role. */\nexport interface Streams {{\n{rows}}}\n");
+            let roles: String = STREAMS.iter().map(|s| format!("  {}: \"{}\",\n", s.name, s.role)).collect();
+            text += &format!("\n/** The least role of every stream. */\nexport const STREAM_ROLES: {{ readonly [N in keyof Streams]: Streams[N][\"role\"] }} = {{\n{roles}}};\n");
             std::fs::write(folder.join("streams.ts"), text).map_err(ts_rs::ExportError::from)
         }
     };

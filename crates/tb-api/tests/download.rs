@@ -200,7 +200,7 @@ async fn what_cannot_be_downloaded_says_what_to_do() {
     assert!(error.code == ErrorCode::NotFound && error.hint.contains("owner/name"), "{error}");
     let error = place.download(json!({ "repo": "none" })).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::InvalidArgument);
-    let viewer = place.ctx.as_actor(Actor { user_id: None, role: Role::Viewer });
+    let viewer = place.ctx.as_actor(Actor::with_role(Role::Viewer));
     let refused = streams::dispatch_stream(&viewer, "model_download", json!({ "repo": "me/tiny" })).await.err();
     assert_eq!(refused.map(|e| e.code), Some(ErrorCode::Forbidden));
     assert!(place.problems().await.unfinished.is_empty());

@@ -36,12 +36,19 @@ impl Place {
     /// The same program for a reviewer who is in the database.
     async fn reviewer(&self, n: u128) -> Self {
         let id = UserId::from_uuid(uuid::Uuid::from_u128(n));
-        let user = User { id: id.clone(), name: format!("reviewer {n}"), role: Role::Reviewer, created_at_ms: 0 };
+        let user = User {
+            id: id.clone(),
+            name: format!("reviewer {n}"),
+            role: Role::Reviewer,
+            created_at_ms: 0,
+            disabled_at_ms: None,
+            last_seen_at_ms: None,
+        };
         let db = tb_db::Db::open(&self.home.path().join("tonebridge.db")).await.unwrap();
         let mut tx = db.begin().await.unwrap();
         tb_db::users::insert(&mut tx, &user).await.unwrap();
         tx.commit().await.unwrap();
-        let ctx = self.ctx.as_actor(Actor { user_id: Some(id), role: Role::Reviewer });
+        let ctx = self.ctx.as_actor(Actor { user_id: Some(id), ..Actor::with_role(Role::Reviewer) });
         Self { ctx, home: tempfile::tempdir().unwrap() }
     }
 
@@ -101,7 +108,10 @@ async fn feedback_is_stored_once_per_key_and_counted() {
     assert_eq!((stats["total"]["rows"].as_u64(), stats["total"]["by_rating"][3].as_u64()), (Some(2), Some(2)));
     let seen = reviewer.run("feedback_list", json!({})).await;
     assert_eq!(seen.as_array().unwrap().len(), 1, "reviewers see their own");
-    assert_eq!(reviewer.refused("feedback_get", json!({ "id": first["id"] })).await.unwrap_err().code, ErrorCode::NotFound);
+    assert_eq!(
+        reviewer.refused("feedback_get", json!({ "id": first["id"] })).await.unwrap_err().code,
+        ErrorCode::NotFound
+    );
     place.run("feedback_withdraw", json!({ "id": first["id"], "reason": "slip" })).await;
     let stats = place.run("feedback_stats", json!({})).await;
     assert_eq!(stats["total"]["rows"], 1);
@@ -173,7 +183,10 @@ async fn two_reviewers_judge_each_item_once_and_their_agreement_is_told() {
     }
     assert!(!given.contains_key(&3), "two reviewers are enough");
     let summary = place.run("label_project_get", json!({ "id": id })).await;
-    assert_eq!((summary["project"]["num_done"].as_u64(), summary["project"]["num_answers"].as_u64()), (Some(12), Some(24)));
+    assert_eq!(
+        (summary["project"]["num_done"].as_u64(), summary["project"]["num_answers"].as_u64()),
+        (Some(12), Some(24))
+    );
 
     let report = place.run("label_agreement", json!({ "project_id": id })).await;
     let question = &report["questions"][0];
@@ -195,9 +208,15 @@ async fn two_reviewers_judge_each_item_once_and_their_agreement_is_told() {
     place.run("label_adjudicate", json!({ "item_id": item, "answers": { "rating": 1 } })).await;
     let left = place.run("label_items", json!({ "project_id": id, "show": "disagreed" })).await;
     assert_eq!(left, json!([]));
-    let reviewer = place.ctx.as_actor(Actor { user_id: Some(UserId::from_uuid(uuid::Uuid::from_u128(1))), role: Role::Reviewer });
+    let reviewer = place.ctx.as_actor(Actor {
+        user_id: Some(UserId::from_uuid(uuid::Uuid::from_u128(1))),
+        ..Actor::with_role(Role::Reviewer)
+    });
     let others = decide[0]["answers"][1]["feedback_id"].clone();
-    assert!(commands::dispatch(&reviewer, "feedback_get", json!({ "id": others })).await.is_ok(), "decided: open to both");
+    assert!(
+        commands::dispatch(&reviewer, "feedback_get", json!({ "id": others })).await.is_ok(),
+        "decided: open to both"
+    );
     let own = commands::dispatch(&reviewer, "label_own_agreement", json!({ "project_id": id })).await.unwrap();
     assert_eq!(own["items"], 12);
     assert!((own["same"].as_f64().unwrap() - 8.0 / 12.0).abs() < 1e-12, "{own}");
@@ -221,7 +240,8 @@ async fn sides_are_shuffled_and_choices_are_stored_as_the_item_has_them() {
         first += u32::from(good_first);
         assert!(task.get("model_id").is_none());
         let answers = json!({ "better": if good_first { "a" } else { "b" } });
-        hand = place.run("label_submit", json!({ "item_id": task["item_id"], "answers": answers })).await["hand"].clone();
+        hand =
+            place.run("label_submit", json!({ "item_id": task["item_id"], "answers": answers })).await["hand"].clone();
     }
     assert!((8..=32).contains(&first), "{first} of 40");
     let rows = place.run("feedback_list", json!({ "limit": 100 })).await;
@@ -280,14 +300,18 @@ async fn skipping_flagging_drafts_and_undo_lose_nothing() {
     place.run("label_project_update", json!({ "id": project["id"], "status": "active", "overlap": 2 })).await;
     let more = place.run("label_take", json!({ "project_id": project["id"], "hold": 9 })).await;
     assert_eq!(tasks(&more).len(), 2);
-    assert_eq!(reviewer.refused("label_project_update", json!({ "id": project["id"] })).await.unwrap_err().code, ErrorCode::Forbidden);
+    assert_eq!(
+        reviewer.refused("label_project_update", json!({ "id": project["id"] })).await.unwrap_err().code,
+        ErrorCode::Forbidden
+    );
 }
 
 #[tokio::test]
 async fn items_come_from_traffic_and_the_widest_apart_first() {
     let place = Place::new().await;
     for (output, n) in [("a b c d", 0), ("a b c x", 1), ("w x y z", 2)] {
-        let row = json!({ "input_text": "a b c d", "output_text": output, "thumbs": "down", "session_id": format!("s{n}") });
+        let row =
+            json!({ "input_text": "a b c d", "output_text": output, "thumbs": "down", "session_id": format!("s{n}") });
         let api = place.ctx.via(tb_core::feedback::FeedbackSource::Api);
         let stored = commands::dispatch(&api, "feedback_submit", row).await.unwrap();
         assert_eq!(stored["user_id"], Value::Null, "another program's user");

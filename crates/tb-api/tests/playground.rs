@@ -125,7 +125,7 @@ async fn what_cannot_be_answered_is_refused_before_anything_begins() {
         let arguments = json!({ "sides": [side], "prompt": "Hi" });
         async move { streams::dispatch_stream(&ctx, name, arguments).await.err().map(|e| (e.code, e.message)) }
     };
-    let viewer = open(Actor { user_id: None, role: Role::Viewer }, "generate").await;
+    let viewer = open(Actor::with_role(Role::Viewer), "generate").await;
     assert_eq!(viewer.map(|(code, _)| code), Some(ErrorCode::Forbidden));
     let (code, message) = open(Actor::local(), "generated").await.unwrap();
     assert!(code == ErrorCode::NotFound && message.contains("'generate'"), "{message}");

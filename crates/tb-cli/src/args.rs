@@ -63,6 +63,14 @@ pub enum Task {
     Settings(Words),
     /// Keys and tokens: set, clear; the value is read from standard input
     Secret(Words),
+    /// Users of a team's server: list, add, set-role, set-password, disable, enable, whoami; passwords are read from the terminal
+    User(Words),
+    /// Access tokens of users: create, list, revoke
+    Token(Words),
+    /// Browsers in which users are signed in: list, revoke
+    Session(Words),
+    /// Who changed what: list
+    Audit(Words),
     /// The event stream: after
     Events(Words),
 }
@@ -347,6 +355,9 @@ mod tests {
             "tonebridge base list",
             "tonebridge settings set lora_r=16",
             "tonebridge secret set huggingface_token",
+            "tonebridge user add yuki --role reviewer --password -",
+            "tonebridge token create nightly --user yuki --expires-in-days 90",
+            "tonebridge audit list --actor yuki",
             "tonebridge doctor",
         ] {
             Args::try_parse_from(line.split(' ')).unwrap_or_else(|e| panic!("{line}: {e}"));

@@ -5,6 +5,7 @@ mod args;
 mod demo;
 mod download;
 mod export;
+mod hidden;
 mod home;
 mod measure;
 mod output;
@@ -83,6 +84,10 @@ async fn run(args: &Args, output: &Output) -> Result<(), ApiError> {
         Task::Sample(words) => table::run(&ctx, "sample", &words.words, output).await,
         Task::Settings(words) => table::run(&ctx, "settings", &words.words, output).await,
         Task::Secret(words) => table::run(&ctx, "secret", &words.words, output).await,
+        Task::User(words) => table::run(&ctx, "user", &words.words, output).await,
+        Task::Token(words) => table::run(&ctx, "token", &words.words, output).await,
+        Task::Session(words) => table::run(&ctx, "session", &words.words, output).await,
+        Task::Audit(words) => table::run(&ctx, "audit", &words.words, output).await,
         Task::Events(words) => table::run(&ctx, "events", &words.words, output).await,
     }
 }

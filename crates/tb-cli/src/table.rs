@@ -9,7 +9,7 @@ use tb_api::{
 use tb_core::{ApiError, ErrorCode};
 
 use crate::{
-    download, export,
+    download, export, hidden,
     output::{Output, table},
     train::call,
 };
@@ -29,7 +29,9 @@ pub async fn run(ctx: &Ctx, noun: &str, words: &[String], output: &Output) -> Re
     let arguments = match name.as_str() {
         "job_start" | "job_estimate" | "job_limits" | "sample_start" => form(arguments(&name, rest)?)?,
         "settings_set" => settings(rest)?,
-        "secret_set" => secret(arguments(&name, rest)?, &mut std::io::stdin().lock())?,
+        "secret_set" => hidden::secret(arguments(&name, rest)?, &mut hidden::Standard)?,
+        "user_add" => hidden::of_new_user(arguments(&name, rest)?, &mut hidden::Standard)?,
+        "user_set_password" => hidden::of_user(arguments(&name, rest)?, &mut hidden::Standard)?,
         _ => arguments(&name, rest)?,
     };
     match name.as_str() {
@@ -72,11 +74,12 @@ pub async fn doctor(ctx: &Ctx, output: &Output) -> Result<(), ApiError> {
 }
 
 /// Commands whose names do not begin with the noun under which they are found.
-const ELSEWHERE: [(&str, &str, &str); 4] = [
+const ELSEWHERE: [(&str, &str, &str); 5] = [
     ("settings", "fields", "training_fields"),
     ("settings", "devices", "devices"),
     ("settings", "status", "status"),
     ("settings", "storage", "storage"),
+    ("user", "whoami", "whoami"),
 ];
 
 /// The command of a noun and a verb.
@@ -141,29 +144,13 @@ fn settings(words: &[&str]) -> Result<Map<String, Value>, ApiError> {
     Ok(Map::from_iter([("changes".to_owned(), Value::Object(changes))]))
 }
 
-/// The secret itself is read from standard input: an argument could be seen by every user of the machine.
-fn secret(mut given: Map<String, Value>, input: &mut dyn std::io::BufRead) -> Result<Map<String, Value>, ApiError> {
-    if given.contains_key("value") {
-        return Err(ApiError::new(
-            ErrorCode::InvalidArgument,
-            "Nothing was changed: a secret on the command line can be seen by others.",
-        )
-        .hint("Leave --value out and give the secret on standard input."));
-    }
-    let mut line = String::new();
-    input.read_line(&mut line).map_err(|e| {
-        ApiError::new(ErrorCode::InvalidArgument, format!("Nothing was changed: standard input cannot be read: {e}."))
-    })?;
-    given.insert("value".into(), Value::String(line.trim().to_owned()));
-    Ok(given)
-}
-
 /// Words as the command's arguments: the first bare word is its id, path or repository; `--name value` is any other.
 /// A value that is JSON is taken as JSON, everything else as text; a name given twice makes a list.
 fn arguments(name: &str, words: &[&str]) -> Result<Map<String, Value>, ApiError> {
     let bare = match name {
         "data_preview" | "data_import" | "base_inspect" | "base_add" | "base_remove" | "base_template" => "path",
-        "secret_set" | "secret_clear" => "name",
+        "secret_set" | "secret_clear" | "user_add" | "token_create" => "name",
+        "audit_list" => "subject",
         "events_after" => "seq",
         "model_download" => "repo",
         _ => "id",
@@ -185,7 +172,7 @@ fn arguments(name: &str, words: &[&str]) -> Result<Map<String, Value>, ApiError>
             // A name or a path that looks like a number is still text.
             "id" | "path" | "test_path" | "name" | "description" | "repo" | "revision" | "file" | "set"
             | "base_model" | "data" | "eval_data" | "adapter" | "model" | "dataset_id" | "model_id" | "spec"
-            | "value" => Value::String(text),
+            | "value" | "password" | "old" | "user" | "actor" | "subject" | "command" => Value::String(text),
             _ => serde_json::from_str(&text).unwrap_or(Value::String(text)),
         };
         match map.get_mut(&key) {
@@ -296,14 +283,17 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_pairs_and_a_secret_never_stands_on_the_command_line() {
+    fn settings_are_pairs() {
         let changes = settings(&["lora_r=16", "offline="]).unwrap();
         assert_eq!(Value::Object(changes), json!({"changes": {"lora_r": "16", "offline": null}}));
-        let mut input = std::io::Cursor::new(b"hf_abc\n".to_vec());
-        let given = secret(arguments("secret_set", &["huggingface_token"]).unwrap(), &mut input).unwrap();
-        assert_eq!(Value::Object(given), json!({"name": "huggingface_token", "value": "hf_abc"}));
-        let error = secret(arguments("secret_set", &["x", "--value", "canary"]).unwrap(), &mut input).unwrap_err();
-        assert!(!error.to_string().contains("canary"), "{error}");
+    }
+
+    #[test]
+    fn users_are_called_by_names_that_may_be_numbers() {
+        let map = arguments("user_add", &["7", "--role", "viewer"]).unwrap();
+        assert_eq!(Value::Object(map), json!({"name": "7", "role": "viewer"}));
+        let map = arguments("token_create", &["nightly", "--user", "7", "--expires-in-days", "90"]).unwrap();
+        assert_eq!(Value::Object(map), json!({"name": "nightly", "user": "7", "expires_in_days": 90}));
     }
 
     #[test]

@@ -99,6 +99,10 @@ ids! {
     LabelItemId = "itm", "labelling item";
     /// An answer that a deployed model gave.
     AnswerId = "ans", "answer";
+    /// An access token of a user.
+    TokenId = "tok", "access token";
+    /// A browser in which a user is signed in.
+    SessionId = "ses", "session";
 }
 
 #[cfg(test)]

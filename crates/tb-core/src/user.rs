@@ -1,9 +1,12 @@
-//! Users and what their role allows.
+//! Users, what their role allows, and what they prove themselves with. No secret is part of these types.
 
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
-use crate::{ids::UserId, text_enum::text_enum};
+use crate::{
+    ids::{SessionId, TokenId, UserId},
+    text_enum::text_enum,
+};
 
 text_enum! {
     /// What a user may do; each role may do what the ones before it may.
@@ -39,6 +42,52 @@ pub struct User {
     /// When they were added.
     #[ts(type = "number")]
     pub created_at_ms: i64,
+    /// When they were shut out; none while they may come in.
+    #[ts(type = "number | null")]
+    pub disabled_at_ms: Option<i64>,
+    /// When they last used the program, to the minute.
+    #[ts(type = "number | null")]
+    pub last_seen_at_ms: Option<i64>,
+}
+
+/// A key for a user's scripts, without what it opens the door with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct AccessToken {
+    /// Its id.
+    pub id: TokenId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// What it is for, in its owner's words.
+    pub name: String,
+    /// When it was made.
+    #[ts(type = "number")]
+    pub created_at_ms: i64,
+    /// When it was last used, to the minute.
+    #[ts(type = "number | null")]
+    pub last_used_at_ms: Option<i64>,
+    /// When it ends; none if only a person ends it.
+    #[ts(type = "number | null")]
+    pub expires_at_ms: Option<i64>,
+}
+
+/// A browser in which a user is signed in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// Who is signed in.
+    pub user_id: UserId,
+    /// What the browser calls itself; empty if it says nothing.
+    pub user_agent: String,
+    /// When they signed in.
+    #[ts(type = "number")]
+    pub created_at_ms: i64,
+    /// When it was last used, to the minute.
+    #[ts(type = "number")]
+    pub last_used_at_ms: i64,
+    /// When it ends, unless it is used before.
+    #[ts(type = "number")]
+    pub expires_at_ms: i64,
 }
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ pub struct AuditFilter {
     pub actor: Option<String>,
     /// What was done to this thing, by its id.
     pub subject: Option<String>,
+    /// What this command did.
+    pub command: Option<String>,
 }
 
 fn read(row: &dyn Columns) -> Result<AuditLine> {
@@ -77,6 +79,7 @@ pub async fn list(from: impl Into<Source<'_>>, filter: &AuditFilter, page: &Page
     let statement = Statement::new(TABLE, SELECT)
         .then_if(" AND actor = ", filter.actor.as_deref())
         .then_if(" AND subject = ", filter.subject.as_deref())
+        .then_if(" AND command = ", filter.command.as_deref())
         .then_if(" AND seq < ", page.after)
         .then_if(" ORDER BY seq DESC LIMIT ", Some(page.limit));
     from.into().all(statement, read).await

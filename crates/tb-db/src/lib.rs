@@ -4,8 +4,10 @@
 //! anything that becomes a [`Source`]: `&Db` for what is committed, `&mut Tx` (`&mut *tx`) for what this transaction sees.
 
 pub mod ab_tests;
+pub mod access_tokens;
 pub mod audit;
 pub mod base_folders;
+pub mod browser_sessions;
 pub mod checkpoints;
 pub mod datasets;
 pub mod deployments;
@@ -20,6 +22,7 @@ pub mod labelling;
 pub mod lineage;
 pub mod metric_points;
 pub mod models;
+pub mod passwords;
 mod pool;
 mod row;
 pub mod run_lines;

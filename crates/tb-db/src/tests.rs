@@ -1,5 +1,6 @@
 //! Tests over several tables: rows there and back, conflicts, concurrency, and the safety of the file.
 
+mod access;
 mod concurrency;
 mod conflicts;
 mod feedback_sums;
@@ -257,7 +258,8 @@ fn deployment(n: u32, status: DeployStatus) -> Deployment {
 }
 
 fn user(n: u32, role: Role) -> User {
-    User { id: UserId::from_uuid(uuid(n.into())), name: format!("user {n}"), role, created_at_ms: 3 }
+    let id = UserId::from_uuid(uuid(n.into()));
+    User { id, name: format!("user {n}"), role, created_at_ms: 3, disabled_at_ms: None, last_seen_at_ms: None }
 }
 
 fn point(step: u64, loss: f64) -> StepPoint {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 const TABLE: &str = "users";
-const SELECT: &str = "SELECT id, name, role, created_at_ms FROM users WHERE 1 = 1";
+const SELECT: &str = "SELECT id, name, role, created_at_ms, disabled_at_ms, last_seen_at_ms FROM users WHERE 1 = 1";
 
 fn read(row: &dyn Columns) -> Result<User> {
     let r = Reader::new(TABLE, row, "id");
@@ -22,6 +22,8 @@ fn read(row: &dyn Columns) -> Result<User> {
         name: r.text("name")?,
         role: r.parse("role")?,
         created_at_ms: r.int("created_at_ms")?,
+        disabled_at_ms: r.opt_int("disabled_at_ms")?,
+        last_seen_at_ms: r.opt_int("last_seen_at_ms")?,
     })
 }
 
@@ -30,12 +32,17 @@ fn read(row: &dyn Columns) -> Result<User> {
 /// # Errors
 /// [`Error::Taken`](crate::Error::Taken) if the id or the name exists.
 pub async fn insert(tx: &mut Tx, user: &User) -> Result<()> {
-    let statement = Statement::new(TABLE, "INSERT INTO users (id, name, role, created_at_ms) VALUES ($1, $2, $3, $4)")
-        .about(&user.id)
-        .bind(user.id.as_str())
-        .bind(user.name.as_str())
-        .bind(user.role.as_str())
-        .bind(user.created_at_ms);
+    let statement = Statement::new(
+        TABLE,
+        "INSERT INTO users (id, name, role, created_at_ms, disabled_at_ms, last_seen_at_ms) VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .about(&user.id)
+    .bind(user.id.as_str())
+    .bind(user.name.as_str())
+    .bind(user.role.as_str())
+    .bind(user.created_at_ms)
+    .bind(user.disabled_at_ms)
+    .bind(user.last_seen_at_ms);
     tx.run(statement).await?;
     Ok(())
 }
@@ -50,6 +57,30 @@ pub async fn set_role(tx: &mut Tx, id: &UserId, was: Role, role: Role) -> Result
         .bind(role.as_str())
         .bind(id.as_str())
         .bind(was.as_str());
+    tx.run_on_seen(statement).await
+}
+
+/// Shuts a user out from `at_ms` on, or lets them in again.
+///
+/// # Errors
+/// [`Error::Stale`](crate::Error::Stale) if there is no such user.
+pub async fn set_disabled(tx: &mut Tx, id: &UserId, at_ms: Option<i64>) -> Result<()> {
+    let statement = Statement::new(TABLE, "UPDATE users SET disabled_at_ms = $1 WHERE id = $2")
+        .about(id)
+        .bind(at_ms)
+        .bind(id.as_str());
+    tx.run_on_seen(statement).await
+}
+
+/// Notes that a user was there.
+///
+/// # Errors
+/// [`Error::Stale`](crate::Error::Stale) if there is no such user.
+pub async fn set_seen(tx: &mut Tx, id: &UserId, at_ms: i64) -> Result<()> {
+    let statement = Statement::new(TABLE, "UPDATE users SET last_seen_at_ms = $1 WHERE id = $2")
+        .about(id)
+        .bind(at_ms)
+        .bind(id.as_str());
     tx.run_on_seen(statement).await
 }
 

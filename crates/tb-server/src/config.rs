@@ -72,9 +72,11 @@ pub struct Limits {
     pub write_idle: Duration,
     /// How often a quiet stream says that it lives.
     pub heartbeat: Duration,
-    /// Wrong tokens that one source may try in a minute.
+    /// How often an answer that goes on looks whether its user may still have it.
+    pub recheck: Duration,
+    /// Wrong tokens and passwords that one source may try in a minute.
     pub wrong_tokens: usize,
-    /// Sources whose wrong tokens are remembered.
+    /// Sources whose wrong tries are remembered.
     pub sources: usize,
     /// How long running requests may go on after the server was told to end.
     pub shutdown: Duration,
@@ -95,6 +97,7 @@ impl Default for Limits {
             body_idle: Duration::from_secs(30),
             write_idle: Duration::from_secs(30),
             heartbeat: Duration::from_secs(15),
+            recheck: Duration::from_secs(20),
             wrong_tokens: 10,
             sources: 4096,
             shutdown: Duration::from_secs(3),

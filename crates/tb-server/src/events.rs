@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use axum::{
+    Extension,
     extract::{Query, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode},
     response::Response,
 };
 use futures_util::{StreamExt, future, stream};
 use serde::Deserialize;
-use tb_core::{ErrorCode, event::Event};
+use tb_api::Actor;
+use tb_core::{ErrorCode, event::Event, user::Role};
 
 use crate::{
     app::App,
@@ -29,9 +31,11 @@ pub(crate) struct From {
 /// Sends every event after `Last-Event-ID`, else after `after_seq`, else from now on.
 pub(crate) async fn follow(
     State(app): State<Arc<App>>,
+    Extension(actor): Extension<Actor>,
     from: Result<Query<From>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
+    actor.require(Role::Viewer, "events")?;
     let bad = || {
         Failure::new(
             StatusCode::BAD_REQUEST,
@@ -55,9 +59,10 @@ pub(crate) async fn follow(
         pieces: stream::once(future::ready(opening)).chain(events).boxed(),
         sign_of_life: ":\n\n",
         farewell: None,
+        shut_out: None,
         place,
     };
-    Ok(live.answer(&app, "text/event-stream"))
+    Ok(live.answer(&app, actor, "text/event-stream"))
 }
 
 fn message(event: &Event) -> String {

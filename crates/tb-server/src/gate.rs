@@ -1,37 +1,42 @@
-//! The one gate before every route: host, origin, token, in this order; and the headers that every answer carries.
-//! Nothing is read of a body, and no route is chosen, for a caller who does not pass.
+//! The one gate before every route: host, origin, then who it is, in this order; and the headers that every answer carries.
+//! Nothing is read of a body, and no route is chosen, for a caller who does not pass; only the door itself, `/sign-in`, opens to
+//! nobody in particular. No password is compared here: that is slow on purpose, and happens at the door alone.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, sync::PoisonError, time::Instant};
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
-use tb_api::Actor;
+use tb_api::{Actor, Identity};
 use tb_core::ErrorCode;
 
 use crate::{
     app::{App, Ends},
+    cookie::{self, cookies},
     error::Failure,
     hosts::{Sender, sender},
     logins::Try,
     pages::{self, Page},
+    router::SIGN_IN,
 };
 
-/// How long a browser keeps its cookie: 30 days.
-const COOKIE_SECONDS: u32 = 30 * 24 * 3600;
+/// Cookies of one name that are looked at: a browser may send several, of several paths and domains.
+const COOKIES: usize = 4;
 
 /// What an answer that is no page may load: nothing.
 const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'";
 
 /// What became of a request at the gate.
 enum Verdict {
-    /// It goes on as this actor.
-    Enter(Actor),
-    /// It brought the token and gets the cookie.
+    /// It goes on as this actor; their browser's cookie may be to be prolonged.
+    Enter(Actor, Option<HeaderValue>),
+    /// It goes on as nobody, to the door.
+    Door,
+    /// It brought the owner's token and gets the cookie.
     SignIn(Sender),
 }
 
@@ -42,34 +47,52 @@ struct Refused {
 }
 
 /// Lets a request through to its route, or answers it.
-pub(crate) async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let mut response = match judge(&app, &request) {
-        Ok(Verdict::Enter(actor)) => {
-            request.extensions_mut().insert(actor);
-            // A fault in one route must not tear down the connection without an answer.
-            AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| broke())
+pub(crate) async fn gate(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let verdict = judge(&app, &parts).await;
+    let mut response = match verdict {
+        Ok(Verdict::Enter(actor, prolonged)) => {
+            parts.extensions.insert(actor);
+            let mut response = go_on(Request::from_parts(parts, body), next).await;
+            // The route may have set one of its own: signing out must not be undone.
+            if let Some(cookie) = prolonged {
+                response.headers_mut().entry(header::SET_COOKIE).or_insert(cookie);
+            }
+            response
         }
+        Ok(Verdict::Door) => go_on(Request::from_parts(parts, body), next).await,
         Ok(Verdict::SignIn(sender)) => sign_in(&app, sender),
-        Err(refused) => refused.answer(&request),
+        Err(refused) => refused.answer(&parts),
     };
     harden(response.headers_mut());
     response
 }
 
-fn judge(app: &App, request: &Request) -> Result<Verdict, Refused> {
-    let headers = request.headers();
-    let ends = *request.extensions().get::<Ends>().expect("the accept loop gives every request its ends");
-    let host = app.hosts.allowed(headers, request.uri(), ends.local).ok_or_else(wrong_host)?;
-    let sender = sender(request.method(), headers, host);
-    let is_page = request.extensions().get::<MatchedPath>().is_none();
+/// A fault in one route must not tear down the connection without an answer.
+async fn go_on(request: Request, next: Next) -> Response {
+    AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| broke())
+}
+
+async fn judge(app: &App, request: &Parts) -> Result<Verdict, Refused> {
+    let headers = &request.headers;
+    let ends = *request.extensions.get::<Ends>().expect("the accept loop gives every request its ends");
+    let host = app.hosts.allowed(headers, &request.uri, ends.local).ok_or_else(wrong_host)?;
+    let sender = sender(&request.method, headers, host);
+    let matched = request.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
+    let is_door = matched == Some(SIGN_IN);
     match sender {
         Sender::Foreign => return Err(foreign()),
-        Sender::Link if !is_page => return Err(foreign()),
+        Sender::Link if matched.is_some() && !is_door => return Err(foreign()),
         Sender::Link | Sender::Own | Sender::Nobody => {}
     }
-    if *request.method() == Method::GET
-        && request.uri().path() == "/"
-        && let Some(token) = request.uri().query().and_then(token_in_query)
+    let is_safe = request.method.is_safe();
+    if is_door {
+        // Nobody is to be signed in by another site's form, not even as themselves.
+        return if is_safe || sender == Sender::Own { Ok(Verdict::Door) } else { Err(foreign()) };
+    }
+    if request.method == Method::GET
+        && request.uri.path() == "/"
+        && let Some(token) = request.uri.query().and_then(token_in_query)
     {
         return match app.check(ends, token) {
             Check::Right => Ok(Verdict::SignIn(sender)),
@@ -77,18 +100,34 @@ fn judge(app: &App, request: &Request) -> Result<Verdict, Refused> {
             Check::TooMany => Err(too_many()),
         };
     }
+    // Browsers name the page behind every change they are asked for.
+    let by_cookie = |actor, prolonged| match (sender, is_safe) {
+        (Sender::Own, _) | (_, true) => Ok(Verdict::Enter(actor, prolonged)),
+        (Sender::Nobody | Sender::Link | Sender::Foreign, false) => Err(foreign()),
+    };
     if cookies(headers, &app.cookie_name).any(|value| app.token.is_cookie(value)) {
-        // Browsers name the page behind every change they are asked for.
-        return match (sender, request.method().is_safe()) {
-            (Sender::Own, _) | (_, true) => Ok(Verdict::Enter(Actor::local())),
-            (Sender::Nobody | Sender::Link | Sender::Foreign, false) => Err(foreign()),
-        };
+        return by_cookie(Actor::local(), None);
     }
-    let given = bearer(headers).or_else(|| cookies(headers, &app.cookie_name).next());
+    let mut refused = None;
+    for value in cookies(headers, &app.cookie_name).take(COOKIES).filter(|v| tb_api::is_session(v)) {
+        match app.identify(ends, value).await {
+            Ok(identity) => {
+                // Only where the browser says by which scheme it came: a secure cookie stays one.
+                let prolong = identity.prolonged && headers.contains_key(header::ORIGIN);
+                return by_cookie(identity.actor, prolong.then(|| cookie::set(app, value, cookie::is_secure(headers))));
+            }
+            Err(why) => refused = Some(why),
+        }
+    }
+    if let Some(token) = bearer(headers).filter(|token| tb_api::is_user_token(token)) {
+        return app.identify(ends, token).await.map(|identity| Verdict::Enter(identity.actor, None));
+    }
+    let given = bearer(headers).or_else(|| cookies(headers, &app.cookie_name).find(|v| !tb_api::is_session(v)));
     match given.map(|token| app.check(ends, token)) {
-        Some(Check::Right) => Ok(Verdict::Enter(Actor::local())),
+        Some(Check::Right) => Ok(Verdict::Enter(Actor::local(), None)),
         Some(Check::TooMany) => Err(too_many()),
-        Some(Check::Wrong) | None => Err(unauthenticated(Page::SignIn)),
+        Some(Check::Wrong) => Err(unauthenticated(Page::SignIn)),
+        None => Err(refused.unwrap_or_else(|| unauthenticated(Page::SignIn))),
     }
 }
 
@@ -100,7 +139,7 @@ enum Check {
 }
 
 impl App {
-    /// Compares a token, unless its source has tried too many.
+    /// Compares the owner's token, unless its source has tried too many.
     fn check(&self, ends: Ends, token: &str) -> Check {
         let now = Instant::now();
         let source = ends.source.ip();
@@ -115,6 +154,31 @@ impl App {
             }
         }
     }
+
+    /// Finds the user behind a token or a session. Nobody guesses these, so that a right one gets in however many wrong ones came
+    /// from the same source; a wrong one counts, and is not looked up again for a while.
+    async fn identify(&self, ends: Ends, shown: &str) -> Result<Identity, Refused> {
+        let source = ends.source.ip();
+        // What was wrong as the owner's token may be right as a user's.
+        let mark = format!("user {shown}");
+        let judge = || self.logins.lock().unwrap_or_else(PoisonError::into_inner).judge(source, &mark, Instant::now());
+        if judge() == Try::KnownWrong {
+            return Err(unauthenticated(Page::SignIn));
+        }
+        match self.ctx.identify(shown).await {
+            Ok(Some(identity)) => Ok(identity),
+            Ok(None) if judge() == Try::TooMany => Err(too_many()),
+            Ok(None) => {
+                let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
+                logins.wrong(source, &mark, Instant::now());
+                Err(unauthenticated(Page::SignIn))
+            }
+            Err(error) => {
+                tracing::error!(%error, "a token or session cannot be looked up");
+                Err(Refused { failure: error.into(), page: Page::Busy })
+            }
+        }
+    }
 }
 
 fn token_in_query(query: &str) -> Option<&str> {
@@ -126,17 +190,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok());
-    lines.flat_map(|line| line.split(';')).filter_map(move |pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
-}
-
 fn sign_in(app: &App, sender: Sender) -> Response {
-    let cookie = format!(
-        "{}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={COOKIE_SECONDS}",
-        app.cookie_name,
-        app.token.cookie()
-    );
     let mut response = match sender {
         // A browser that came by a link from elsewhere withholds a strict cookie while it is redirected; from a page of
         // our own it goes on with it.
@@ -145,16 +199,15 @@ fn sign_in(app: &App, sender: Sender) -> Response {
             (StatusCode::SEE_OTHER, [(header::LOCATION, "/")]).into_response()
         }
     };
-    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
-        response.headers_mut().insert(header::SET_COOKIE, cookie);
-    }
+    // A link tells nothing of the scheme by which it was opened.
+    response.headers_mut().insert(header::SET_COOKIE, cookie::set(app, app.token.cookie(), false));
     response
 }
 
 impl Refused {
-    fn answer(self, request: &Request) -> Response {
-        let accepts = request.headers().get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        let for_people = *request.method() == Method::GET && accepts.contains("text/html");
+    fn answer(self, request: &Parts) -> Response {
+        let accepts = request.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let for_people = request.method == Method::GET && accepts.contains("text/html");
         let status = self.failure.status;
         let mut response = if for_people { pages::page(status, self.page) } else { self.failure.into_response() };
         if status == StatusCode::TOO_MANY_REQUESTS {
@@ -184,7 +237,7 @@ fn unauthenticated(page: Page) -> Refused {
         ErrorCode::Unauthenticated,
         "Nothing was done: the request brings no valid access token.",
     );
-    let hint = "Open the address that the server printed at its start, or send its token as Authorization: Bearer.";
+    let hint = "Sign in at /sign-in, open the address that the server printed at its start, or send a token as Authorization: Bearer.";
     Refused { failure: failure.hint(hint), page }
 }
 
@@ -233,9 +286,6 @@ mod tests {
         assert_eq!(bearer(&headers), Some("abc"));
         headers.insert(header::AUTHORIZATION, "Basic abc".parse().unwrap());
         assert_eq!(bearer(&headers), None);
-        headers.append(header::COOKIE, "other=1; tonebridge_4310=x;tonebridge_43101=y".parse().unwrap());
-        headers.append(header::COOKIE, "tonebridge_4310=z".parse().unwrap());
-        assert_eq!(cookies(&headers, "tonebridge_4310").collect::<Vec<_>>(), ["x", "z"]);
         assert_eq!(token_in_query("a=b&token=t&c"), Some("t"));
         assert_eq!(token_in_query("a=b&xtoken=t"), None);
     }

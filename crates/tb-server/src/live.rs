@@ -1,4 +1,5 @@
-//! Answers that go on: pieces as they come, a sign of life in quiet times, and an end when the server ends.
+//! Answers that go on: pieces as they come, a sign of life in quiet times, and an end when the server ends or when the user may no
+//! longer have them.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -8,11 +9,16 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::{
-    StreamExt,
+    FutureExt, StreamExt,
+    future::BoxFuture,
     stream::{self, BoxStream},
 };
+use tb_api::{Actor, Ctx};
 use tb_core::{ApiError, ErrorCode};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::Instant,
+};
 
 use crate::{app::App, error::Failure};
 
@@ -24,6 +30,8 @@ pub(crate) struct Live {
     pub sign_of_life: &'static str,
     /// What is sent last if the server ends before the pieces do.
     pub farewell: Option<String>,
+    /// What is sent last if the user was signed out, shut out or given another role.
+    pub shut_out: Option<String>,
     /// The place among the answers that may go on at once; it is free again when this is dropped.
     #[expect(dead_code, reason = "held, never looked at")]
     pub place: OwnedSemaphorePermit,
@@ -42,9 +50,14 @@ pub(crate) fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Fai
 }
 
 impl Live {
-    /// The answer, with the media type `kind`.
-    pub fn answer(self, app: &App, kind: &'static str) -> Response {
-        let running = Running { live: Some(self), closing: app.closing.clone(), heartbeat: app.limits.heartbeat };
+    /// The answer to `actor`, with the media type `kind`.
+    pub fn answer(self, app: &App, actor: Actor, kind: &'static str) -> Response {
+        let running = Running {
+            live: Some(self),
+            closing: app.closing.clone(),
+            heartbeat: app.limits.heartbeat,
+            pass: actor.credential.is_some().then(|| Pass::new(app, actor)),
+        };
         let body = Body::from_stream(stream::unfold(running, |mut running| async {
             let text = running.next().await?;
             Some((Ok::<_, Infallible>(Bytes::from(text)), running))
@@ -59,6 +72,59 @@ struct Running {
     live: Option<Live>,
     closing: watch::Receiver<bool>,
     heartbeat: Duration,
+    /// None for the owner, who needs none.
+    pass: Option<Pass>,
+}
+
+/// What a user came in with, looked at again and again.
+struct Pass {
+    ctx: Ctx,
+    actor: Actor,
+    changes: watch::Receiver<u64>,
+    every: Duration,
+    due: Instant,
+    /// The look under way: kept between calls, so that an answer with always more to say cannot put it off.
+    look: Option<BoxFuture<'static, Result<bool, ApiError>>>,
+}
+
+impl Pass {
+    fn new(app: &App, actor: Actor) -> Self {
+        let every = app.limits.recheck;
+        // Due at once: what changed since the gate let them in is seen as well.
+        let (changes, due) = (app.ctx.identity_changes(), Instant::now());
+        Self { ctx: app.ctx.clone(), actor, changes, every, due, look: None }
+    }
+
+    /// Ends when it is no longer good. Nothing is lost if it is dropped and begun again.
+    async fn ends(&mut self) {
+        loop {
+            if let Some(look) = &mut self.look {
+                let result = look.as_mut().await;
+                self.look = None;
+                self.due = Instant::now() + self.every;
+                match result {
+                    Ok(true) => {}
+                    Ok(false) => return,
+                    Err(error) => tracing::warn!(%error, "whether a stream's user is still signed in cannot be read"),
+                }
+            }
+            tokio::select! {
+                // The sender lives as long as the program.
+                _ = self.changes.changed() => {}
+                () = tokio::time::sleep_until(self.due) => {}
+            }
+            let (ctx, actor) = (self.ctx.clone(), self.actor.clone());
+            self.look = Some(async move { ctx.still_admits(&actor).await }.boxed());
+        }
+    }
+}
+
+/// Ends when the pass does; never without one.
+async fn shut_out(pass: Option<&mut Pass>) {
+    match pass {
+        Some(pass) => pass.ends().await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Running {
@@ -71,6 +137,11 @@ impl Running {
                 let farewell = live.farewell.take();
                 self.live = None;
                 farewell
+            }
+            () = shut_out(self.pass.as_mut()) => {
+                let last = live.shut_out.take();
+                self.live = None;
+                last
             }
             piece = live.pieces.next() => piece,
             () = tokio::time::sleep(self.heartbeat) => Some(live.sign_of_life.to_owned()),

@@ -1,5 +1,5 @@
-//! How many wrong tokens one source may try. A wrong token that comes again is no new try: a browser with an old cookie, or a
-//! script with an old key, locks nobody out.
+//! How many wrong tokens and passwords one source may try. A wrong token that comes again is no new try: a browser with an old
+//! cookie, or a script with an old key, locks nobody out. A password counts each time, since it may be right the next time.
 
 use std::{
     collections::HashMap,
@@ -28,6 +28,14 @@ pub(crate) struct Logins {
     per_source: usize,
     sources: usize,
     seen: HashMap<IpAddr, Source>,
+    passwords: u64,
+}
+
+/// A password that is being compared: counted as wrong until it is forgiven.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    source: IpAddr,
+    mark: u64,
 }
 
 struct Source {
@@ -39,7 +47,7 @@ struct Source {
 impl Logins {
     /// Remembers `per_source` wrong tokens for each of `sources` sources.
     pub fn new(per_source: usize, sources: usize) -> Self {
-        Self { per_source, sources, seen: HashMap::new() }
+        Self { per_source, sources, seen: HashMap::new(), passwords: 0 }
     }
 
     /// Whether `source` may have `token` compared at `now`.
@@ -55,6 +63,27 @@ impl Logins {
             Try::TooMany
         } else {
             Try::Compare
+        }
+    }
+
+    /// Begins to compare a password from `source`; none if too much was wrong. It counts from its beginning, so that many at once
+    /// are no way around the bound.
+    pub fn begin(&mut self, source: IpAddr, now: Instant) -> Option<Attempt> {
+        self.passwords += 1;
+        let text = format!("password {}", self.passwords);
+        match self.judge(source, &text, now) {
+            Try::TooMany | Try::KnownWrong => None,
+            Try::Compare => {
+                self.wrong(source, &text, now);
+                Some(Attempt { source: network(source), mark: short(&text) })
+            }
+        }
+    }
+
+    /// The password was right, or was never compared.
+    pub fn forgive(&mut self, attempt: &Attempt) {
+        if let Some(seen) = self.seen.get_mut(&attempt.source) {
+            seen.wrong.retain(|mark| *mark != attempt.mark);
         }
     }
 
@@ -122,6 +151,23 @@ mod tests {
             assert_eq!(logins.judge(HOME, "old", start), Try::KnownWrong);
         }
         assert_eq!(logins.judge(HOME, "new", start), Try::Compare);
+    }
+
+    #[test]
+    fn passwords_count_from_their_beginning_and_right_ones_do_not() {
+        let start = Instant::now();
+        let mut logins = Logins::new(3, 4);
+        for _ in 0..9 {
+            let attempt = logins.begin(HOME, start).unwrap();
+            logins.forgive(&attempt);
+        }
+        logins.wrong(HOME, "a token", start);
+        let open = [logins.begin(HOME, start), logins.begin(HOME, start)].map(Option::unwrap);
+        assert!(logins.begin(HOME, start).is_none(), "two are being compared, and a token was wrong");
+        assert_eq!(logins.judge(HOME, "another token", start), Try::TooMany);
+        logins.forgive(&open[0]);
+        assert!(logins.begin(HOME, start).is_some() && logins.begin(HOME, start).is_none());
+        assert!(logins.begin(HOME, start + WINDOW).is_some());
     }
 
     #[test]

@@ -13,8 +13,14 @@ use sha2::{Digest, Sha256};
 /// A page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Page {
-    /// No token came.
+    /// Nobody is signed in.
     SignIn,
+    /// Name and password do not fit.
+    WrongPassword,
+    /// Too many wrong passwords.
+    TooManyPasswords,
+    /// The program cannot look at who it is right now.
+    Busy,
     /// The link's token is wrong.
     WrongLink,
     /// Too many wrong tokens.
@@ -41,14 +47,34 @@ font:15px/22px system-ui,\"Noto Sans CJK JP\",\"Hiragino Sans\",\"Yu Gothic UI\"
 main{max-width:60ch;padding:32px}\
 h1{font-size:18px;line-height:24px;margin:0 0 8px}\
 section+section{margin-top:24px;padding-top:24px;border-top:1px solid GrayText}\
-p{margin:0 0 8px}code{font-family:ui-monospace,monospace}";
+p{margin:0 0 8px}code{font-family:ui-monospace,monospace}\
+form{display:grid;gap:12px;max-width:320px;margin:0 0 32px}\
+label{display:grid;gap:4px;font-size:13px;line-height:20px}\
+input{box-sizing:border-box;width:100%;height:36px;padding:0 8px;border:1px solid GrayText;border-radius:5px;font:inherit}\
+button{height:36px;border:1px solid #2b59c8;border-radius:5px;background:#2b59c8;color:#fff;font:inherit;font-weight:500;cursor:pointer}\
+:focus-visible{outline:2px solid #2b59c8;outline-offset:2px}\
+h1+form{margin-top:16px}\
+[role=alert]{border-left:3px solid light-dark(#b3261e,#ff8a80);padding-left:16px;margin-bottom:24px}";
 
-static POLICY: LazyLock<String> = LazyLock::new(|| {
+/// What a page may load: its own style. It sends a form only where it has one, and then only to us.
+fn policy(form: &str) -> String {
     let hash = STANDARD.encode(Sha256::digest(STYLE));
     format!(
-        "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action {form}; frame-ancestors 'none'"
     )
-});
+}
+
+static POLICY: LazyLock<String> = LazyLock::new(|| policy("'none'"));
+static FORM_POLICY: LazyLock<String> = LazyLock::new(|| policy("'self'"));
+
+/// One form for both languages: a password manager fills one.
+const FORM: &str = "\
+<form method=\"post\" action=\"/sign-in\">\
+<label><span>Name · <span lang=\"ja\">名前</span></span>\
+<input name=\"name\" autocomplete=\"username\" autocapitalize=\"none\" spellcheck=\"false\" required maxlength=\"64\"></label>\
+<label><span>Password · <span lang=\"ja\">パスワード</span></span>\
+<input name=\"password\" type=\"password\" autocomplete=\"current-password\" required maxlength=\"1024\"></label>\
+<button>Sign in · <span lang=\"ja\">サインイン</span></button></form>";
 
 const OPEN: &str = r#"<a href="/">Open ToneBridge Workbench</a>"#;
 const OPEN_JA: &str = r#"<a href="/">ToneBridge Workbench を開く</a>"#;
@@ -57,13 +83,25 @@ impl Page {
     fn english(self) -> Text {
         let (title, lines): (_, &[&str]) = match self {
             Self::SignIn => (
-                "This server needs its access link",
+                "Sign in to ToneBridge Workbench",
                 &[
-                    "The terminal in which the server was started shows it: <code>http://…/?token=…</code>. Open that link once in this browser; it then remembers you.",
+                    "An admin of this server gives you a name and a password.",
+                    "Is it your own server? Then you need neither, but its access link: the terminal in which the server was started shows it (<code>http://…/?token=…</code>). Open that link once in this browser; it then remembers you.",
                     "Signed in here already?",
                     OPEN,
                 ],
             ),
+            Self::WrongPassword => (
+                "Name and password do not fit",
+                &[
+                    "Mind capitals, and try again. If you have forgotten the password, an admin of this server gives you a new one.",
+                ],
+            ),
+            Self::TooManyPasswords => (
+                "Too many wrong passwords",
+                &["They came from this address or for this name. Wait a minute, then try again."],
+            ),
+            Self::Busy => ("Not right now", &["The server is busy. Try again in a moment."]),
             Self::WrongLink => (
                 "This access link is not valid",
                 &[
@@ -95,13 +133,25 @@ impl Page {
     fn japanese(self) -> Text {
         let (title, lines): (_, &[&str]) = match self {
             Self::SignIn => (
-                "アクセス用リンクが必要です",
+                "サインイン",
                 &[
-                    "サーバーを起動した端末に <code>http://…/?token=…</code> という形のリンクが表示されています。このブラウザで一度開くと、以後は記憶されます。",
+                    "名前とパスワードは、このサーバーの管理者から受け取ってください。",
+                    "自分で起動したサーバーの場合は、アクセス用リンクで開けます。サーバーを起動した端末に <code>http://…/?token=…</code> という形のリンクが表示されています。このブラウザで一度開くと、以後は記憶されます。",
                     "すでにサインイン済みの場合:",
                     OPEN_JA,
                 ],
             ),
+            Self::WrongPassword => (
+                "名前またはパスワードが違います",
+                &[
+                    "大文字と小文字を確認して、もう一度入力してください。パスワードを忘れた場合は、サーバーの管理者に再設定を依頼してください。",
+                ],
+            ),
+            Self::TooManyPasswords => (
+                "誤ったパスワードが続きました",
+                &["このアドレスから、またはこの名前に対して繰り返されました。1 分待ってから、もう一度試してください。"],
+            ),
+            Self::Busy => ("ただいま混み合っています", &["少し待ってから、もう一度試してください。"]),
             Self::WrongLink => (
                 "このアクセス用リンクは無効です",
                 &[
@@ -132,22 +182,43 @@ impl Page {
         Text { title, lines }
     }
 
+    /// Whether it carries the form.
+    fn has_form(self) -> bool {
+        match self {
+            Self::SignIn | Self::WrongPassword => true,
+            Self::TooManyPasswords
+            | Self::Busy
+            | Self::WrongLink
+            | Self::TooMany
+            | Self::WrongHost
+            | Self::Foreign
+            | Self::SignedIn
+            | Self::NoInterface => false,
+        }
+    }
+
     fn html(self) -> String {
+        // The form needs one heading above it, not two below.
+        let heading =
+            |text: &Text| if self == Self::SignIn { String::new() } else { format!("<h1>{}</h1>", text.title) };
         let section = |language: &str, text: &Text| {
             let lines: String = text.lines.iter().map(|line| format!("<p>{line}</p>")).collect();
-            format!("<section lang=\"{language}\"><h1>{}</h1>{lines}</section>", text.title)
+            format!("<section lang=\"{language}\">{}{lines}</section>", heading(text))
         };
         let (english, japanese) = (self.english(), self.japanese());
-        let goes_on = match self {
-            Self::SignedIn => "<meta http-equiv=\"refresh\" content=\"0;url=/\">",
-            Self::SignIn | Self::WrongLink | Self::TooMany | Self::WrongHost | Self::Foreign | Self::NoInterface => "",
+        let goes_on = if self == Self::SignedIn { "<meta http-equiv=\"refresh\" content=\"0;url=/\">" } else { "" };
+        let both = format!("{}{}", section("en", &english), section("ja", &japanese));
+        let body = match (self.has_form(), self == Self::WrongPassword) {
+            (true, true) => format!("<div role=\"alert\">{both}</div>{FORM}"),
+            (true, false) => {
+                format!("<h1>{} · <span lang=\"ja\">{}</span></h1>{FORM}{both}", english.title, japanese.title)
+            }
+            (false, _) => both,
         };
         format!(
             "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">{goes_on}\
-             <title>{} · ToneBridge</title><style>{STYLE}</style></head><body><main>{}{}</main></body></html>\n",
+             <title>{} · ToneBridge</title><style>{STYLE}</style></head><body><main>{body}</main></body></html>\n",
             english.title,
-            section("en", &english),
-            section("ja", &japanese)
         )
     }
 }
@@ -156,7 +227,8 @@ impl Page {
 pub(crate) fn page(status: StatusCode, page: Page) -> Response {
     let mut response = (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], page.html()).into_response();
     let headers = response.headers_mut();
-    if let Ok(policy) = POLICY.parse() {
+    let policy = if page.has_form() { &*FORM_POLICY } else { &*POLICY };
+    if let Ok(policy) = policy.parse() {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     if status == StatusCode::UNAUTHORIZED {

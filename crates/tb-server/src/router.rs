@@ -8,9 +8,9 @@ use axum::{
     middleware,
     routing::{MethodRouter, get, post},
 };
-use tb_core::ErrorCode;
+use tb_core::{ErrorCode, user::Role};
 
-use crate::{app::App, assets, error::Failure, events, files, gate, rpc, stream, upload};
+use crate::{app::App, assets, door, error::Failure, events, files, gate, rpc, stream, upload};
 
 /// One route.
 #[derive(Clone)]
@@ -19,8 +19,24 @@ pub struct Route {
     pub method: Method,
     /// Its path; `{…}` stands for any one part, `{*…}` for any path that no other route has.
     pub path: &'static str,
+    /// Whom it lets in.
+    pub to: Admits,
     handler: fn() -> MethodRouter<Arc<App>>,
 }
+
+/// Whom a route lets in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admits {
+    /// Anybody, but no change from another site's page.
+    Anybody,
+    /// Everyone who is signed in; what they then may do is their role's.
+    Users,
+    /// Users with this role or a higher one.
+    Role(Role),
+}
+
+/// The path of the door, the one route that opens to nobody in particular.
+pub(crate) const SIGN_IN: &str = "/sign-in";
 
 /// The path of everything that is no other route: the interface.
 const PAGES: &str = "/{*page}";
@@ -28,13 +44,16 @@ const PAGES: &str = "/{*page}";
 /// Every route of the server.
 #[must_use]
 pub fn routes() -> Vec<Route> {
+    let route = |method, path, to, handler| Route { method, path, to, handler };
     vec![
-        Route { method: Method::POST, path: "/rpc/{name}", handler: || post(rpc::call) },
-        Route { method: Method::POST, path: "/stream/{name}", handler: || post(stream::open) },
-        Route { method: Method::GET, path: "/events", handler: || get(events::follow) },
-        Route { method: Method::POST, path: "/upload", handler: || post(upload::receive) },
-        Route { method: Method::GET, path: "/files/{job_id}/{name}", handler: || get(files::download) },
-        Route { method: Method::GET, path: PAGES, handler: || get(assets::serve) },
+        route(Method::POST, SIGN_IN, Admits::Anybody, || get(door::show).post(door::enter)),
+        route(Method::POST, "/sign-out", Admits::Users, || post(door::leave)),
+        route(Method::POST, "/rpc/{name}", Admits::Users, || post(rpc::call)),
+        route(Method::POST, "/stream/{name}", Admits::Users, || post(stream::open)),
+        route(Method::GET, "/events", Admits::Users, || get(events::follow)),
+        route(Method::POST, "/upload", Admits::Role(Role::Trainer), || post(upload::receive)),
+        route(Method::GET, "/files/{job_id}/{name}", Admits::Users, || get(files::download)),
+        route(Method::GET, PAGES, Admits::Users, || get(assets::serve)),
     ]
 }
 

@@ -32,16 +32,19 @@ pub(crate) async fn open(
 ) -> Result<Response, Failure> {
     let arguments = rpc::arguments(&app, &headers, body).await?;
     let place = live::place(&app.answers)?;
-    let items = dispatch_stream(&app.ctx.as_actor(actor), &name, arguments).await?;
+    let items = dispatch_stream(&app.ctx.as_actor(actor.clone()), &name, arguments).await?;
     let ended = ApiError::new(ErrorCode::Unavailable, "The server ended before the answer did.")
         .hint("Ask again when it runs.");
+    let shut_out =
+        ApiError::new(ErrorCode::Unauthenticated, "The answer ended: you were signed out, or your role changed.");
     let live = Live {
         pieces: items.map(|item| line(&item)).boxed(),
         sign_of_life: "\n",
         farewell: Some(line(&Err(ended))),
+        shut_out: Some(line(&Err(shut_out))),
         place,
     };
-    Ok(live.answer(&app, "application/x-ndjson"))
+    Ok(live.answer(&app, actor, "application/x-ndjson"))
 }
 
 fn line(item: &Result<Value, ApiError>) -> String {

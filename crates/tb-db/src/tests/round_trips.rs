@@ -364,7 +364,13 @@ async fn the_audit_log_keeps_every_field_and_numbers_its_lines() {
     tx.commit().await.unwrap();
     let all = audit::list(&fixture.db, &audit::AuditFilter::default(), &Page::first(2)).await.unwrap();
     assert_eq!(all.iter().map(|l| (l.seq, &l.entry)).collect::<Vec<_>>(), [(4, &entry(4)), (3, &entry(3))]);
-    let filter = audit::AuditFilter { actor: Some("local".into()), subject: Some("mdl_1".into()) };
+    let filter = audit::AuditFilter {
+        actor: Some("local".into()),
+        subject: Some("mdl_1".into()),
+        command: Some("model_deploy".into()),
+    };
     let local = audit::list(&fixture.db, &filter, &Page::after(4, 10)).await.unwrap();
     assert_eq!(local.iter().map(|l| l.seq).collect::<Vec<_>>(), [2]);
+    let other = audit::AuditFilter { command: Some("model_stage".into()), ..audit::AuditFilter::default() };
+    assert_eq!(audit::list(&fixture.db, &other, &Page::first(9)).await.unwrap(), []);
 }

@@ -6,9 +6,11 @@ mod support;
 
 mod access;
 mod commands;
+mod door;
 mod events;
 mod interface;
 mod lifecycle;
 mod limits;
 mod origins;
 mod uploads;
+mod users;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tb_api::{Actor, Ctx};
+use tb_api::{Actor, Ctx, PasswordCost};
 use tb_server::{Ended, Server, ServerConfig};
 use tempfile::TempDir;
 use tokio::{
@@ -20,6 +20,15 @@ use tokio::{
 
 /// How long anything may take before a test gives up on it.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The password of every user in these tests.
+pub const PASSWORD: &str = "correct horse";
+
+/// Opens a home whose passwords cost little.
+pub async fn open(home: &Path) -> Ctx {
+    let cost = PasswordCost { memory_kib: 8, passes: 1, lanes: 1 };
+    tb_api::open_with_cost(home, &[], Actor::local(), cost).await.unwrap()
+}
 
 /// A server at work in this process.
 pub struct Running {
@@ -52,7 +61,7 @@ impl Running {
     /// A server on a given home.
     pub async fn on(home: &Path, change: impl FnOnce(&mut ServerConfig)) -> Self {
         fs::create_dir_all(home).unwrap();
-        let ctx = tb_api::open(home, &[], Actor::local()).await.unwrap();
+        let ctx = open(home).await;
         let mut config = ServerConfig { port: 0, ..ServerConfig::default() };
         change(&mut config);
         let server = Server::bind(ctx.clone(), &config).await.unwrap();
@@ -103,6 +112,37 @@ impl Running {
         answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned()
     }
 
+    /// Adds a user, and gives their id.
+    pub async fn add(&self, name: &str, role: &str) -> String {
+        let user = self.rpc("user_add", &serde_json::json!({ "name": name, "role": role, "password": PASSWORD })).await;
+        user["id"].as_str().unwrap().to_owned()
+    }
+
+    /// A token of a user.
+    pub async fn token_of(&self, name: &str) -> String {
+        let token = self.rpc("token_create", &serde_json::json!({ "name": "test", "user": name })).await;
+        token["secret"].as_str().unwrap().to_owned()
+    }
+
+    /// What this server's own page sends.
+    pub fn own(&self, method: &str, target: &str) -> Ask {
+        let host = self.address.to_string();
+        self.bare(method, target).header("Host", &host).header("Origin", &format!("http://{host}"))
+    }
+
+    /// Fills the form of the door.
+    pub async fn sign_in(&self, name: &str, password: &str) -> Answer {
+        let form = format!("name={name}&password={}", password.replace(' ', "+"));
+        self.own("POST", "/sign-in").form(&form).send().await
+    }
+
+    /// The cookie of a user who signs in.
+    pub async fn session(&self, name: &str) -> String {
+        let answer = self.sign_in(name, PASSWORD).await;
+        assert_eq!(answer.status, 303, "{answer:?}");
+        answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned()
+    }
+
     /// Stores one event: imports a dataset of a few rows.
     pub async fn import(&self, name: &str) {
         let rows: String = (0..4).map(|i| format!("{{\"prompt\":\"{name} {i}\",\"completion\":\"b\"}}\n")).collect();
@@ -131,6 +171,10 @@ impl Ask {
 
     pub fn json(self, text: &str) -> Self {
         self.header("Content-Type", "application/json").body(text.as_bytes())
+    }
+
+    pub fn form(self, text: &str) -> Self {
+        self.header("Content-Type", "application/x-www-form-urlencoded").body(text.as_bytes())
     }
 
     pub fn body(mut self, bytes: &[u8]) -> Self {

@@ -1,8 +1,9 @@
 // What an action is, and how its keys are written.
+import type { Needs } from "../api/session.svelte";
 import type { PlainKey } from "../i18n/index.svelte";
 
 /** Where an action's keys work: everywhere, in the list that has the focus, or on one kind of page. */
-export type Scope = "everywhere" | "list" | "dataset" | "datasets" | "model" | "models" | "new_run" | "playground" | "run" | "runs" | "settings";
+export type Scope = "everywhere" | "list" | "dataset" | "datasets" | "model" | "models" | "new_run" | "people" | "playground" | "run" | "runs" | "settings";
 
 /** One thing the user can do. Buttons, palette, shortcut sheet and key hints all read it here. */
 export interface Action {
@@ -12,6 +13,8 @@ export interface Action {
   readonly scope: Scope;
   /** Keys of one stroke (`mod+k`, `?`, `Escape`) or of two after each other (`g d`). `mod` is Ctrl, on a Mac Cmd. */
   readonly keys?: string;
+  /** The command or stream behind it: who may not run that cannot do this. */
+  readonly needs?: Needs;
   /** Left out of the palette: it makes sense only by key. */
   readonly keysOnly?: true;
 }

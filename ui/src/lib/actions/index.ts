@@ -1,3 +1,5 @@
 // Everything the user can do; see `registry.svelte.ts`.
 export { capsOf, strokesOf, type Action, type Scope } from "./action";
-export { ACTIONS, actionOf, ariaKeysOf, available, availableActions, offer, onKeydown, perform, useAction, type ActionId, type Offer } from "./registry.svelte";
+export { whyNot } from "../role";
+export type { Needs } from "../api/session.svelte";
+export { ACTIONS, actionOf, ariaKeysOf, available, availableActions, lockedBy, offer, onKeydown, perform, useAction, type ActionId, type Offer } from "./registry.svelte";

@@ -1,13 +1,16 @@
 // The one table of actions, what each does at the moment, and the keyboard.
+import { may } from "../api/session.svelte";
+import { whyNot } from "../role";
 import type { Action, Scope } from "./action";
 import { ariaKeys, strokeOf, strokesOf } from "./action";
 import { datasets } from "./datasets";
 import { models } from "./models";
+import { people } from "./people";
 import { playground } from "./playground";
 import { shell } from "./shell";
 import { training } from "./training";
 
-const table = [...shell, ...datasets, ...training, ...models, ...playground] as const;
+const table = [...shell, ...datasets, ...training, ...models, ...playground, ...people] as const;
 
 /** Every action, in the order of palette and sheet. */
 export const ACTIONS: readonly Action[] = table;
@@ -50,6 +53,8 @@ function change(id: string, to: (now: readonly Offer[]) => readonly Offer[]): vo
 }
 
 function inForce(id: string): Offer | undefined {
+  const needs = byId.get(id)?.needs;
+  if (needs !== undefined && !may(needs)) return undefined;
   const all = offers.get(id);
   return all?.findLast((one) => one.when?.() !== false);
 }
@@ -57,6 +62,11 @@ function inForce(id: string): Offer | undefined {
 /** Whether an action can be done now. Reactive. */
 export function available(id: ActionId): boolean {
   return inForce(id) !== undefined;
+}
+
+/** Why the role of the one who sits here does not allow it, or nothing if it does. Reactive. */
+export function lockedBy(id: ActionId): string | undefined {
+  return whyNot(actionOf(id).needs);
 }
 
 /** Does an action, if it can be done now. */

@@ -34,7 +34,7 @@ export function useBackend(other: Backend): void {
 }
 
 export { ApiError, toApiError } from "./error";
-export { session } from "./session.svelte";
+export { COMMAND_NAMES, may, roleFor, ROLES, session, type Needs } from "./session.svelte";
 export { FROM_NOW } from "./backend";
 export type { Args, Backend, CommandName, Connection, CoreState, Desktop, FileKind, PickedFile, Result, StreamName } from "./backend";
 export type * from "./types";

@@ -8,6 +8,7 @@ import Columns2 from "@lucide/svelte/icons/columns-2";
 import Database from "@lucide/svelte/icons/database";
 import House from "@lucide/svelte/icons/house";
 import LayoutGrid from "@lucide/svelte/icons/layout-grid";
+import UsersRound from "@lucide/svelte/icons/users-round";
 import Settings from "@lucide/svelte/icons/settings";
 
 /** One page. */
@@ -20,6 +21,9 @@ export interface Place {
 
 export const HOME: Place = { href: "/", title: "shell.nav.home", action: "go.home", icon: House };
 export const SETTINGS: Place = { href: "/settings", title: "shell.nav.settings", action: "go.settings", icon: Settings };
+
+/** Only for those who manage people. */
+export const PEOPLE: Place = { href: "/people", title: "people.title", action: "go.people", icon: UsersRound };
 
 export const GROUPS: readonly { title: PlainKey; places: readonly Place[] }[] = [
   { title: "shell.nav.data", places: [{ href: "/datasets", title: "shell.nav.datasets", action: "go.datasets", icon: Database }] },
@@ -35,4 +39,4 @@ export const GROUPS: readonly { title: PlainKey; places: readonly Place[] }[] = 
 ];
 
 /** Every page, in the order of the sidebar. */
-export const PLACES: readonly Place[] = [HOME, ...GROUPS.flatMap((group) => group.places), SETTINGS];
+export const PLACES: readonly Place[] = [HOME, ...GROUPS.flatMap((group) => group.places), PEOPLE, SETTINGS];

@@ -15,3 +15,10 @@ export interface Streams {
   /** Writes a model version in another form, with a certificate that compares it with the original. */
   model_export: { args: ExportModel; item: ExportItem; role: "trainer" };
 }
+
+/** The least role of every stream. */
+export const STREAM_ROLES: { readonly [N in keyof Streams]: Streams[N]["role"] } = {
+  generate: "reviewer",
+  model_download: "trainer",
+  model_export: "trainer",
+};

@@ -2,10 +2,11 @@
 import { datasets } from "./datasets";
 import { home } from "./home";
 import { models } from "./models";
+import { people } from "./people";
 import { playground } from "./playground";
 import { settings } from "./settings";
 import { shared } from "./shared";
 import { shell } from "./shell";
 import { training } from "./training";
 
-export const en = { datasets, home, models, playground, settings, shared, shell, training };
+export const en = { datasets, home, models, people, playground, settings, shared, shell, training };
