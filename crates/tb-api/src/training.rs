@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tb_core::{
     ApiError, ErrorCode,
-    dataset::{ColumnMapping, Dataset, SplitName},
+    dataset::{ColumnMapping, Dataset, RowShape, SplitName},
     ids::{DatasetId, ModelId},
     job::{Job, JobKind},
     recipe::{BadHyperparameter, Hyperparameters, Method},
@@ -100,6 +100,7 @@ pub(crate) async fn resolve(ctx: &Ctx, args: &StartJob) -> Result<Resolved, ApiE
         }
         (Some(id), None) => {
             let dataset = found::dataset(ctx.db(), id).await?;
+            fits(method, &dataset)?;
             let source = |name| Some(DataSource { path: datasets::split_file(&dataset, name).ok()?, mapping: None });
             let train = DataSource { path: datasets::split_file(&dataset, SplitName::Train)?, mapping: None };
             (train, source(SplitName::Validation), dataset.name.clone(), Some(dataset))
@@ -134,6 +135,31 @@ pub(crate) async fn start(ctx: &Ctx, args: StartJob) -> Result<Job, ApiError> {
             device: args.device,
         })
         .await?)
+}
+
+/// Whether a method can learn from a dataset's rows.
+///
+/// # Errors
+/// Rows that need a method which this program does not have.
+fn fits(method: Method, dataset: &Dataset) -> Result<(), ApiError> {
+    let (rows, made_for) = match (method, dataset.shape) {
+        (Method::Sft | Method::Pretrain, RowShape::Text | RowShape::Messages | RowShape::PromptCompletion) => {
+            return Ok(());
+        }
+        (Method::Sft | Method::Pretrain, RowShape::Preference) => {
+            ("a better and a worse answer", "preference optimisation (DPO, ORPO) or a reward model")
+        }
+        (Method::Sft | Method::Pretrain, RowShape::Unpaired) => ("an answer that is good or bad", "KTO"),
+    };
+    let Dataset { name, version, .. } = dataset;
+    Err(ApiError::new(
+        ErrorCode::InvalidArgument,
+        format!(
+            "No run was started: each row of {name} version {version} is a prompt with {rows}, made for {made_for}, and {method} \
+             cannot learn from it."
+        ),
+    )
+    .hint("Choose a dataset of prompts and completions; of feedback, build one for sft."))
 }
 
 fn hyperparameters(ctx: &Ctx, changes: &Map<String, Value>) -> Result<Hyperparameters, ApiError> {

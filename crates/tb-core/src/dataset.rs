@@ -44,6 +44,8 @@ text_enum! {
         PromptCompletion = "prompt_completion",
         /// A prompt with a better and a worse answer.
         Preference = "preference",
+        /// A prompt with an answer and whether it is good.
+        Unpaired = "unpaired",
     }
 }
 
@@ -98,6 +100,15 @@ pub enum ColumnMapping {
         /// Column of the worse answer.
         rejected: String,
     },
+    /// A prompt with an answer and whether it is good.
+    Unpaired {
+        /// Column of the prompt.
+        prompt: String,
+        /// Column of the answer.
+        completion: String,
+        /// Column that says whether it is good: true or false, as a value or a word, or 1 or 0.
+        label: String,
+    },
 }
 
 /// One message of a conversation.
@@ -122,7 +133,7 @@ pub enum Said {
     Messages(Vec<Message>),
 }
 
-/// What a row holds.
+/// What a row holds. Written without a tag: a variant stands before every other whose fields are among its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 #[serde(untagged)]
 pub enum Example {
@@ -134,6 +145,15 @@ pub enum Example {
         chosen: Said,
         /// The worse answer.
         rejected: Said,
+    },
+    /// A prompt with an answer and whether it is good (TRL's unpaired preference).
+    Unpaired {
+        /// The prompt.
+        prompt: Said,
+        /// The answer.
+        completion: Said,
+        /// Whether it is good.
+        label: bool,
     },
     /// A prompt and its completion.
     PromptCompletion {
@@ -160,6 +180,7 @@ impl Example {
     pub fn shape(&self) -> RowShape {
         match self {
             Self::Preference { .. } => RowShape::Preference,
+            Self::Unpaired { .. } => RowShape::Unpaired,
             Self::PromptCompletion { .. } => RowShape::PromptCompletion,
             Self::Messages { .. } => RowShape::Messages,
             Self::Text { .. } => RowShape::Text,
@@ -273,4 +294,37 @@ pub struct SplitInfo {
     pub rows: u64,
     /// SHA-256 of the file.
     pub sha256: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_shape_reads_back_as_itself() {
+        let said = |text: &str| Said::Text(text.into());
+        let messages = vec![Message { role: "user".into(), content: "q".into(), more: serde_json::Map::new() }];
+        let examples = [
+            Example::Preference { prompt: said("q"), chosen: said("a"), rejected: said("b") },
+            Example::Unpaired { prompt: said("q"), completion: said("a"), label: true },
+            Example::Unpaired { prompt: Said::Messages(messages.clone()), completion: said("a"), label: false },
+            Example::PromptCompletion { prompt: said("q"), completion: said("a") },
+            Example::Messages { messages },
+            Example::Text { text: "t".into() },
+        ];
+        for example in &examples {
+            let json = serde_json::to_value(example).unwrap();
+            assert_eq!(serde_json::from_value::<Example>(json).unwrap(), *example);
+        }
+        let shapes: Vec<RowShape> = examples.iter().map(Example::shape).collect();
+        assert!(RowShape::ALL.iter().all(|shape| shapes.contains(shape)), "{shapes:?}");
+    }
+
+    #[test]
+    fn only_true_or_false_makes_a_label() {
+        let row = json!({"prompt": "q", "completion": "a", "label": "good"});
+        assert_eq!(serde_json::from_value::<Example>(row).unwrap().shape(), RowShape::PromptCompletion);
+    }
 }

@@ -9,7 +9,6 @@ mod run_folder;
 
 pub use atomic::{atomic_write, atomic_write_private, sync_dir};
 pub use events::{EventTail, EventWriter};
-#[cfg(feature = "hub")]
 pub(crate) use hash::hex;
 pub use hash::{model_sha256, sha256_bytes, sha256_file};
 pub use lock::RunLock;

@@ -1,13 +1,18 @@
 //! A frozen dataset version: split files of canonical rows, the problems beside them, and one hash over it all.
 
-use std::{fs, path::Path};
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader, BufWriter, Write},
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tb_core::dataset::{ColumnMapping, Row, RowProblem, RowShape, SplitInfo, SplitName};
 
 use crate::{
     error::{Error, Result},
-    files::{atomic_write, sha256_bytes},
+    files::{atomic_write, hex, sha256_bytes},
     import::{self, Imported},
     split::Splits,
 };
@@ -29,25 +34,94 @@ pub struct Frozen {
 /// # Errors
 /// [`Error::Io`].
 pub fn freeze(splits: &Splits, problems: &[RowProblem], dir: &Path) -> Result<Frozen> {
-    fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
-    let mut infos = Vec::new();
-    let mut summary = String::new();
+    let mut freezer = Freezer::new(dir)?;
     for name in SplitName::ALL {
-        let lines: Vec<String> = splits.rows(*name).iter().map(canonical_line).collect();
-        let bytes: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
-        let file = file_of(*name);
-        atomic_write(&dir.join(&file), bytes.as_bytes())?;
-        let mut hashes: Vec<String> = lines.iter().map(|line| sha256_bytes(line.as_bytes())).collect();
-        hashes.sort_unstable();
-        summary += &format!("{name} {}\n", sha256_bytes(hashes.join("\n").as_bytes()));
-        infos.push(SplitInfo { name: *name, file, rows: lines.len() as u64, sha256: sha256_bytes(bytes.as_bytes()) });
+        for row in splits.rows(*name) {
+            freezer.row(*name, row)?;
+        }
     }
-    let bytes: String = problems
-        .iter()
-        .map(|p| serde_json::to_string(p).expect("a row problem is plain data and always becomes JSON") + "\n")
-        .collect();
-    atomic_write(&dir.join(PROBLEMS), bytes.as_bytes())?;
-    Ok(Frozen { splits: infos, sha256: sha256_bytes(summary.as_bytes()) })
+    freezer.finish(problems)
+}
+
+/// A dataset version that is written a row at a time, for rows that are made while they are written.
+#[derive(Debug)]
+pub struct Freezer {
+    dir: PathBuf,
+    splits: Vec<SplitFile>,
+}
+
+/// A split that is being written under another name.
+#[derive(Debug)]
+struct SplitFile {
+    name: SplitName,
+    temp: PathBuf,
+    file: BufWriter<File>,
+    whole: Sha256,
+    rows: Vec<[u8; 32]>,
+}
+
+impl Freezer {
+    /// Begins in a folder, which is made if it is missing.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn new(dir: &Path) -> Result<Self> {
+        fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+        let splits = SplitName::ALL.iter().map(|name| {
+            let temp = dir.join(format!(".{}.tmp", file_of(*name)));
+            let file = File::create(&temp).map_err(Error::io("create", &temp))?;
+            Ok(SplitFile { name: *name, temp, file: BufWriter::new(file), whole: Sha256::new(), rows: Vec::new() })
+        });
+        Ok(Self { splits: splits.collect::<Result<_>>()?, dir: dir.to_path_buf() })
+    }
+
+    /// Adds a row to a split.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn row(&mut self, split: SplitName, row: &Row) -> Result<()> {
+        let mut line = canonical_line(row);
+        let hash = Sha256::digest(line.as_bytes()).into();
+        line.push('\n');
+        for file in self.splits.iter_mut().filter(|file| file.name == split) {
+            file.rows.push(hash);
+            file.whole.update(line.as_bytes());
+            file.file.write_all(line.as_bytes()).map_err(Error::io("write", &file.temp))?;
+        }
+        Ok(())
+    }
+
+    /// Ends: files that are on the disk get their names, the problems beside them.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn finish(self, problems: &[RowProblem]) -> Result<Frozen> {
+        let mut infos = Vec::new();
+        let mut summary = String::new();
+        for SplitFile { name, temp, file, whole, mut rows } in self.splits {
+            let file_name = file_of(name);
+            let path = self.dir.join(&file_name);
+            let file = file.into_inner().map_err(|e| Error::io("write", &temp)(e.into_error()))?;
+            file.sync_all().map_err(Error::io("flush", &temp))?;
+            fs::rename(&temp, &path).map_err(Error::io("write", &path))?;
+            rows.sort_unstable();
+            let mut sorted = Sha256::new();
+            for (i, hash) in rows.iter().enumerate() {
+                sorted.update(if i > 0 { "\n" } else { "" });
+                sorted.update(hex(hash));
+            }
+            summary += &format!("{name} {}\n", hex(&sorted.finalize()));
+            let sha256 = hex(&whole.finalize());
+            infos.push(SplitInfo { name, file: file_name, rows: rows.len() as u64, sha256 });
+        }
+        let bytes: String = problems
+            .iter()
+            .map(|p| serde_json::to_string(p).expect("a row problem is plain data and always becomes JSON") + "\n")
+            .collect();
+        // It also waits for the folder, and with it for the names of the splits.
+        atomic_write(&self.dir.join(PROBLEMS), bytes.as_bytes())?;
+        Ok(Frozen { splits: infos, sha256: sha256_bytes(summary.as_bytes()) })
+    }
 }
 
 /// Name of a split's file in a dataset's folder.
@@ -70,6 +144,9 @@ pub fn canonical_mapping(shape: RowShape) -> ColumnMapping {
             chosen: "chosen".into(),
             rejected: "rejected".into(),
         },
+        RowShape::Unpaired => {
+            ColumnMapping::Unpaired { prompt: "prompt".into(), completion: "completion".into(), label: "label".into() }
+        }
     }
 }
 
@@ -86,13 +163,36 @@ pub fn read_split(dir: &Path, split: &SplitInfo, shape: RowShape) -> Result<Impo
     Ok(read)
 }
 
-/// The example's fields, then the other columns; a column that would hide a field is named `original_<name>`.
+/// Gives the rows of one split of a frozen dataset to `take` one after another, without holding them.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::BadFile`] for a line that is no row.
+pub fn each_row(dir: &Path, split: &SplitInfo, shape: RowShape, mut take: impl FnMut(Row)) -> Result<()> {
+    let path = dir.join(&split.file);
+    let mapping = canonical_mapping(shape);
+    let file = BufReader::new(File::open(&path).map_err(Error::io("open", &path))?);
+    for (line, number) in file.lines().zip(1_u64..) {
+        let line = line.map_err(Error::io("read", &path))?;
+        let bad = |reason: String| Error::bad_file(&path, format!("line {number}: {reason}"));
+        let record = serde_json::from_str(&line).map_err(|e| bad(e.to_string()))?;
+        take(import::map_record(&mapping, number, record).map_err(|problem| bad(problem.reason))?);
+    }
+    Ok(())
+}
+
+/// The example's fields, then the other columns; a column that would hide a field, or make another shape of the row to whoever
+/// finds the mapping by its columns, is named `original_<name>`.
 fn canonical_line(row: &Row) -> String {
     let mut value = serde_json::to_value(&row.example).expect("an example always becomes JSON");
     if let Value::Object(map) = &mut value {
         for (name, cell) in &row.more {
             let mut name = name.clone();
-            while map.contains_key(&name) {
+            let misleads = |name: &str| {
+                row.example.shape() == RowShape::PromptCompletion
+                    && name.eq_ignore_ascii_case("label")
+                    && import::mapping::is_truth(cell)
+            };
+            while map.contains_key(&name) || misleads(&name) {
                 name.insert_str(0, "original_");
             }
             map.insert(name, cell.clone());
@@ -132,6 +232,28 @@ mod tests {
         assert_eq!(kept, problems[0]);
         fs::write(dir.path().join("train.jsonl"), r#"{"prompt":"a","completion":"b"}"#).unwrap();
         assert!(read_split(dir.path(), &frozen.splits[0], RowShape::PromptCompletion).is_err());
+    }
+
+    #[test]
+    fn a_shape_is_found_again_in_what_was_frozen() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = |t: &str| Said::Text(t.into());
+        let more = json!({"label": true, "feedback": ["fbk_1"]}).as_object().unwrap().clone();
+        let examples = [
+            Example::Unpaired { prompt: said("a"), completion: said("b"), label: false },
+            Example::PromptCompletion { prompt: said("a"), completion: said("b") },
+            Example::Preference { prompt: said("a"), chosen: said("b"), rejected: said("c") },
+        ];
+        for example in examples {
+            let rows = vec![Row { line: 1, example: example.clone(), more: more.clone() }];
+            freeze(&Splits { train: rows, ..Splits::default() }, &[], dir.path()).unwrap();
+            let path = dir.path().join("train.jsonl");
+            for mapping in [None, Some(canonical_mapping(example.shape()))] {
+                let read = import::import(&path, mapping.as_ref()).unwrap();
+                assert_eq!(read.rows[0].example, example);
+                assert_eq!(read.rows[0].more["feedback"], more["feedback"]);
+            }
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::{
     error::{Error, Result},
     files::sha256_file,
 };
-pub use mapping::{detect_mapping, map_record};
+pub use mapping::{detect_mapping, framed, map_record};
 
 /// Longest line or record that is read.
 pub const MAX_RECORD_BYTES: usize = 16 << 20;

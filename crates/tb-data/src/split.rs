@@ -1,5 +1,7 @@
 //! Splitting by a hash of the prompt: one prompt never stands in two splits, whatever the order of the rows or what is added later.
 
+pub mod prompts;
+
 use sha2::{Digest, Sha256};
 use tb_core::dataset::{Example, Message, Row, Said, SplitName};
 
@@ -14,6 +16,33 @@ pub struct Shares {
     pub validation: f64,
     /// To measure on.
     pub test: f64,
+}
+
+impl Shares {
+    /// Whether they can be met.
+    ///
+    /// # Errors
+    /// [`Error::BadShares`] for a negative or not finite share, or a train share of 0.
+    pub fn check(self) -> Result<()> {
+        let Self { train, validation, test } = self;
+        if ![train, validation, test].iter().all(|s| s.is_finite() && *s >= 0.0) || train <= 0.0 {
+            return Err(Error::BadShares { train, validation, test });
+        }
+        Ok(())
+    }
+
+    /// The split of what falls on a place in [0, 1).
+    fn split_at(self, place: f64) -> SplitName {
+        let Self { train, validation, test } = self;
+        let whole = train + validation + test;
+        if place < train / whole || (validation == 0.0 && test == 0.0) {
+            SplitName::Train
+        } else if validation > 0.0 && (place < (train + validation) / whole || test == 0.0) {
+            SplitName::Validation
+        } else {
+            SplitName::Test
+        }
+    }
 }
 
 impl Default for Shares {
@@ -50,31 +79,24 @@ impl Splits {
 /// # Errors
 /// [`Error::BadShares`] for a negative or not finite share, or a train share of 0.
 pub fn split(rows: Vec<Row>, shares: Shares, seed: u64) -> Result<Splits> {
-    let Shares { train, validation, test } = shares;
-    if ![train, validation, test].iter().all(|s| s.is_finite() && *s >= 0.0) || train <= 0.0 {
-        return Err(Error::BadShares { train, validation, test });
-    }
-    let whole = train + validation + test;
-    let (to_train, to_validation) = (train / whole, (train + validation) / whole);
+    shares.check()?;
     let mut splits = Splits::default();
     for row in rows {
-        let place = place(&row.example, seed);
-        if place < to_train || (validation == 0.0 && test == 0.0) {
-            splits.train.push(row);
-        } else if validation > 0.0 && (place < to_validation || test == 0.0) {
-            splits.validation.push(row);
-        } else {
-            splits.test.push(row);
-        }
+        let rows = match shares.split_at(place(&prompt_key(&row.example), seed)) {
+            SplitName::Train => &mut splits.train,
+            SplitName::Validation => &mut splits.validation,
+            SplitName::Test => &mut splits.test,
+        };
+        rows.push(row);
     }
     Ok(splits)
 }
 
-/// Where in [0, 1) the prompt of an example falls.
-fn place(example: &Example, seed: u64) -> f64 {
+/// Where in [0, 1) a prompt falls.
+fn place(prompt: &str, seed: u64) -> f64 {
     let mut hasher = Sha256::new();
     hasher.update(seed.to_le_bytes());
-    hasher.update(prompt_key(example));
+    hasher.update(prompt);
     let bytes = hasher.finalize();
     let mut first = [0; 8];
     first.copy_from_slice(&bytes[..8]);
@@ -85,7 +107,9 @@ fn place(example: &Example, seed: u64) -> f64 {
 /// What must not stand in two splits: the prompt, a conversation up to its first answer, or a whole text.
 fn prompt_key(example: &Example) -> String {
     match example {
-        Example::Preference { prompt, .. } | Example::PromptCompletion { prompt, .. } => match prompt {
+        Example::Preference { prompt, .. }
+        | Example::Unpaired { prompt, .. }
+        | Example::PromptCompletion { prompt, .. } => match prompt {
             Said::Text(text) => text.clone(),
             Said::Messages(messages) => said(messages),
         },

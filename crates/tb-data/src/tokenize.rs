@@ -96,7 +96,9 @@ pub fn render_row_with(
 /// As [`render_row`].
 pub fn prompt_ids(tokenizer: &TextTokenizer, example: &Example) -> Result<Vec<u32>> {
     match example {
-        Example::Preference { prompt, .. } | Example::PromptCompletion { prompt, .. } => match prompt {
+        Example::Preference { prompt, .. }
+        | Example::Unpaired { prompt, .. }
+        | Example::PromptCompletion { prompt, .. } => match prompt {
             Said::Text(text) => tokenizer.encode_with_special(text),
             Said::Messages(messages) => chat_ids(tokenizer, messages),
         },
@@ -115,24 +117,28 @@ pub fn prompt_ids(tokenizer: &TextTokenizer, example: &Example) -> Result<Vec<u3
 pub fn prompt_text(tokenizer: &TextTokenizer, example: &Example, prompt_ids: &[u32]) -> Result<String> {
     match example {
         Example::PromptCompletion { prompt: Said::Text(text), .. }
+        | Example::Unpaired { prompt: Said::Text(text), .. }
         | Example::Preference { prompt: Said::Text(text), .. } => Ok(text.clone()),
         Example::PromptCompletion { .. }
+        | Example::Unpaired { .. }
         | Example::Preference { .. }
         | Example::Messages { .. }
         | Example::Text { .. } => tokenizer.decode(prompt_ids),
     }
 }
 
-/// The answer that is hoped for, as text: none for a plain document or a conversation without an answer.
+/// The answer that is hoped for, as text: none for a plain document, a conversation without an answer, or an answer that is bad.
 #[must_use]
 pub fn target_text(example: &Example) -> Option<String> {
     match example {
-        Example::PromptCompletion { completion: said, .. } | Example::Preference { chosen: said, .. } => match said {
+        Example::PromptCompletion { completion: said, .. }
+        | Example::Unpaired { completion: said, label: true, .. }
+        | Example::Preference { chosen: said, .. } => match said {
             Said::Text(text) => Some(text.clone()),
             Said::Messages(messages) => last_answer(messages),
         },
         Example::Messages { messages } => last_answer(messages),
-        Example::Text { .. } => None,
+        Example::Unpaired { label: false, .. } | Example::Text { .. } => None,
     }
 }
 

@@ -141,12 +141,25 @@ impl Statement {
     }
 
     /// `column IN (…)`, unless there are no values to choose from.
-    pub fn then_in(mut self, sql: &'static str, values: impl IntoIterator<Item = &'static str>) -> Self {
+    pub fn then_in(mut self, sql: &'static str, values: impl IntoIterator<Item = impl Into<Value>>) -> Self {
         let start = self.values.len();
-        self.values.extend(values.into_iter().map(Value::from));
+        self.values.extend(values.into_iter().map(Into::into));
         if self.values.len() > start {
             let places: Vec<String> = (start + 1..=self.values.len()).map(|n| format!("${n}")).collect();
             self.sql.push_str(&format!("{sql}({})", places.join(", ")));
+        }
+        self
+    }
+
+    /// `VALUES ($1, $2), ($1, $3) …`: rows of two columns that share the first.
+    pub fn then_values<'v>(mut self, first: &str, seconds: impl IntoIterator<Item = &'v str>) -> Self {
+        self.values.push(first.into());
+        let shared = self.values.len();
+        let mut separator = " VALUES ";
+        for second in seconds {
+            self.values.push(second.into());
+            self.sql.push_str(&format!("{separator}(${shared}, ${})", self.values.len()));
+            separator = ", ";
         }
         self
     }

@@ -9,6 +9,7 @@ mod labelling;
 mod lists;
 mod round_trips;
 mod schema;
+mod training_data;
 
 use tb_core::{
     dataset::{ColumnMapping, Dataset, DatasetFormat, DatasetType, RowShape, SplitInfo, SplitName},

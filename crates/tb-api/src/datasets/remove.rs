@@ -3,8 +3,13 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use tb_core::{ApiError, ErrorCode, dataset::Dataset, ids::DatasetId, job::Job};
-use tb_db::{Page, jobs::JobFilter};
+use tb_core::{
+    ApiError, ErrorCode,
+    dataset::Dataset,
+    ids::{DatasetId, ModelId},
+    job::Job,
+};
+use tb_db::{Page, jobs::JobFilter, lineage::Parent};
 use ts_rs::TS;
 
 use crate::{ById, Ctx, found};
@@ -29,6 +34,12 @@ pub(crate) async fn remove(ctx: &Ctx, args: ById) -> Result<DatasetDeleted, ApiE
     if let Some(job) = users.first() {
         return Err(in_use(&dataset, job, users.len()));
     }
+    let models = tb_db::lineage::children(&mut tx, &Parent::Dataset(id.clone())).await?;
+    if let Some(model) = models.first() {
+        return Err(learnt(&dataset, model, models.len()));
+    }
+    // Nothing has learnt from it, so no model's way back to feedback leads through it: the list of its rows goes with it.
+    tb_db::dataset_feedback::delete(&mut tx, &id).await?;
     tb_db::datasets::delete(&mut tx, &id).await?;
     tx.commit().await?;
     // The row is gone: a folder that stays is only space, and `storage` counts it.
@@ -39,6 +50,19 @@ pub(crate) async fn remove(ctx: &Ctx, args: ById) -> Result<DatasetDeleted, ApiE
         tracing::warn!(path = %folder.display(), %error, "the folder of a deleted dataset is left behind");
     }
     Ok(DatasetDeleted { id, name: dataset.name, version: dataset.version })
+}
+
+/// A model's way back to the feedback that it learnt from must not break.
+fn learnt(dataset: &Dataset, model: &ModelId, models: usize) -> ApiError {
+    let others = if models > 1 { format!(" and {} other versions", models - 1) } else { String::new() };
+    ApiError::new(
+        ErrorCode::Conflict,
+        format!(
+            "Nothing was deleted: {} version {} is what {model}{others} learnt from.",
+            dataset.name, dataset.version
+        ),
+    )
+    .hint("A dataset stays as long as a model refers to it, so that it can be told what the model learnt from.")
 }
 
 /// A run must be able to say for ever what it learnt from.

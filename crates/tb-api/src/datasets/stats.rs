@@ -221,7 +221,9 @@ fn text_of(example: &Example, count: &mut dyn FnMut(&str) -> usize) -> usize {
     match example {
         Example::Text { text } => count(text),
         Example::Messages { messages: all } => all.iter().map(|m| count(&m.content)).sum(),
-        Example::PromptCompletion { prompt, completion } => said(prompt, count) + said(completion, count),
+        Example::PromptCompletion { prompt, completion } | Example::Unpaired { prompt, completion, label: _ } => {
+            said(prompt, count) + said(completion, count)
+        }
         Example::Preference { prompt, chosen, rejected } => {
             said(prompt, count) + said(chosen, count) + said(rejected, count)
         }

@@ -197,7 +197,9 @@ fn from_row(row: Row) -> Option<Draft> {
     let gold = row.more.get("gold").and_then(|gold| serde_json::from_value(gold.clone()).ok());
     let (input, output, other) = match row.example {
         Example::Preference { prompt, chosen, rejected } => (said(&prompt), said(&chosen), Some(said(&rejected))),
-        Example::PromptCompletion { prompt, completion } => (said(&prompt), said(&completion), None),
+        Example::PromptCompletion { prompt, completion } | Example::Unpaired { prompt, completion, .. } => {
+            (said(&prompt), said(&completion), None)
+        }
         Example::Messages { mut messages } => {
             let last = messages.pop()?;
             (said(&Said::Messages(messages)), last.content, None)

@@ -17,7 +17,7 @@ pub struct BuildData {
     pub name: String,
     /// What is to be trained on it.
     pub kind: TrainingKind,
-    /// Only answers of these versions; none takes all.
+    /// Only answers of these versions, and choices in which one of them gave the second answer; none takes all.
     #[serde(default)]
     pub model_ids: Vec<ModelId>,
     /// Only from these labelling projects; none takes all feedback.
@@ -47,7 +47,8 @@ pub struct BuildData {
     #[serde(default = "forty_two")]
     #[ts(type = "number")]
     pub seed: u64,
-    /// The prompt as a text with `{input}` and `{transformation_type}`; none takes the input as it is.
+    /// The prompt as a text with `{input}` and `{transformation_type}`; `{{` and `}}` stand for braces, and a paragraph whose
+    /// columns are all empty is left out. None takes the input as it is.
     #[serde(default)]
     pub template: Option<String>,
     /// What it is about.
@@ -119,7 +120,7 @@ pub struct Provenance {
     /// Those of them that were withdrawn since.
     #[ts(type = "number")]
     pub withdrawn: u64,
-    /// Dataset versions in between.
+    /// Dataset versions made of feedback that stand between a model and the rows; none for a dataset.
     pub datasets: Vec<crate::feedback::types::Named>,
     /// Some of the rows, the newest first, at most 200.
     pub rows: Vec<FeedbackId>,

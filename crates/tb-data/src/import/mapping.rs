@@ -19,10 +19,11 @@ type Bad = (RowProblemKind, String);
 type Mapped<T> = Result<T, Bad>;
 
 /// The mapping that fits the columns of the first records; none if none does. Preference wins over conversations, those over
-/// prompt and completion, those over input and output, those over text.
+/// prompt and completion (with a label, if every value of that column is true or false), those over input and output, those over
+/// text.
 #[must_use]
 pub fn detect_mapping<'a>(records: impl Iterator<Item = &'a Record> + Clone) -> Option<ColumnMapping> {
-    let names = columns(records);
+    let names = columns(records.clone());
     let find = |wanted: &str| names.iter().find(|n| n.eq_ignore_ascii_case(wanted)).cloned();
     let both = |a: &str, b: &str| find(a).zip(find(b));
     if let Some((chosen, rejected)) = both("chosen", "rejected") {
@@ -30,6 +31,12 @@ pub fn detect_mapping<'a>(records: impl Iterator<Item = &'a Record> + Clone) -> 
     }
     if let Some(messages) = find("messages").or_else(|| find("conversations")).or_else(|| find("conversation")) {
         return Some(ColumnMapping::Messages { messages });
+    }
+    if let Some((prompt, completion)) = both("prompt", "completion")
+        && let Some(label) = find("label")
+        && records.clone().all(|record| record.get(&label).is_some_and(is_truth))
+    {
+        return Some(ColumnMapping::Unpaired { prompt, completion, label });
     }
     for (prompt, completion) in [("prompt", "completion"), ("prompt", "response"), ("question", "answer")] {
         if let Some((prompt, completion)) = both(prompt, completion) {
@@ -78,6 +85,7 @@ fn used(mapping: &ColumnMapping) -> Vec<&str> {
         ColumnMapping::Text { text } => vec![text],
         ColumnMapping::Messages { messages } => vec![messages],
         ColumnMapping::PromptCompletion { prompt, completion } => vec![prompt, completion],
+        ColumnMapping::Unpaired { prompt, completion, label } => vec![prompt, completion, label],
         // The input stays, so that evaluation can compare the answer with it.
         ColumnMapping::InputOutput { output, .. } => vec![output],
         ColumnMapping::Preference { prompt, chosen, rejected } => {
@@ -99,6 +107,10 @@ fn example(mapping: &ColumnMapping, record: &Record) -> Mapped<Example> {
         ColumnMapping::PromptCompletion { prompt, completion } => {
             let (prompt, completion) = alike(said(record, prompt)?, said(record, completion)?);
             Ok(Example::PromptCompletion { prompt, completion })
+        }
+        ColumnMapping::Unpaired { prompt, completion, label } => {
+            let (prompt, completion) = alike(said(record, prompt)?, said(record, completion)?);
+            Ok(Example::Unpaired { prompt, completion, label: truth(label, cell(record, label)?)? })
         }
         ColumnMapping::InputOutput { input: _, output, template } => {
             let prompt = fill_template(template, record)?;
@@ -189,6 +201,32 @@ fn string<'a>(record: &'a Record, column: &str) -> Mapped<&'a str> {
     }
 }
 
+/// Whether a value is true or false beyond doubt: a 1 may as well be the number of a class.
+pub(crate) fn is_truth(value: &Value) -> bool {
+    match value {
+        Value::Bool(_) => true,
+        Value::String(word) => ["true", "false"].iter().any(|w| word.trim().eq_ignore_ascii_case(w)),
+        Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => false,
+    }
+}
+
+fn truth(column: &str, value: &Value) -> Mapped<bool> {
+    let word = match value {
+        Value::Bool(truth) => return Ok(*truth),
+        Value::String(word) => word.trim().to_ascii_lowercase(),
+        Value::Number(number) => number.to_string(),
+        Value::Null | Value::Array(_) | Value::Object(_) => String::new(),
+    };
+    match word.as_str() {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => {
+            let reason = format!("column '{column}' is {}, neither true nor false", kind(value));
+            Err((RowProblemKind::WrongType, reason))
+        }
+    }
+}
+
 fn filled(column: &str, text: &str) -> Mapped<String> {
     if text.trim().is_empty() {
         return Err((RowProblemKind::Empty, format!("column '{column}' is empty")));
@@ -205,6 +243,14 @@ fn said(record: &Record, column: &str) -> Mapped<Said> {
             format!("column '{column}' is {}, neither a text nor a list of messages", kind(other)),
         )),
     }
+}
+
+/// A frame with the columns of a record in its places.
+///
+/// # Errors
+/// What is wrong with the frame or the record, in words.
+pub fn framed(template: &str, record: &Record) -> Result<String, String> {
+    fill_template(template, record).map_err(|(_, reason)| reason)
 }
 
 /// Puts columns into a frame. `{{` and `}}` stand for braces; a paragraph with columns that are all empty is left out.

@@ -331,3 +331,27 @@ fn damaged_files_of_every_kind_never_panic_and_are_named() {
     let file = File::new("a.parquet", b"PAR1\x19\xfc\xff\xff\xff\xff\x0f\x07\x00\x00\x00PAR1");
     assert!(matches!(file.import(), Err(Error::BadFile { .. })));
 }
+
+#[test]
+fn answers_with_a_label_are_unpaired_where_every_label_is_true_or_false() {
+    let said = |text: &str| Said::Text(text.into());
+    let unpaired =
+        |completion: &str, label| Example::Unpaired { prompt: said("q"), completion: said(completion), label };
+    let found = |name: &'static str, text: &str| File::new(name, text).import().unwrap();
+    let rows = |imported: Imported| imported.rows.into_iter().map(|r| r.example).collect::<Vec<_>>();
+    let jsonl = "{\"prompt\":\"q\",\"completion\":\"a\",\"label\":true}\n{\"prompt\":\"q\",\"completion\":\"b\",\"label\":false}\n";
+    assert_eq!(rows(found("a.jsonl", jsonl)), [unpaired("a", true), unpaired("b", false)]);
+    let csv = "prompt,completion,Label\nq,a,True\nq,b,false\n";
+    assert_eq!(rows(found("a.csv", csv)), [unpaired("a", true), unpaired("b", false)]);
+    // The number of a class, a word, or a gap is another column.
+    for label in ["1", "\"good\"", "null"] {
+        let text = format!("{{\"prompt\":\"q\",\"completion\":\"a\",\"label\":{label}}}\n");
+        assert_eq!(rows(found("a.jsonl", &text)), [pair("q", "a")], "{label}");
+    }
+    // Where a person says that it is the label, 1 and 0 are as good, and anything else is a problem of the row.
+    let mapping = ColumnMapping::Unpaired { prompt: "p".into(), completion: "c".into(), label: "good".into() };
+    let text = "{\"p\":\"q\",\"c\":\"a\",\"good\":1}\n{\"p\":\"q\",\"c\":\"b\",\"good\":0}\n{\"p\":\"q\",\"c\":\"c\",\"good\":2}\n";
+    let imported = import(&File::new("a.jsonl", text).path(), Some(&mapping)).unwrap();
+    assert_eq!(problems(&imported), [(3, RowProblemKind::WrongType)]);
+    assert_eq!(rows(imported), [unpaired("a", true), unpaired("b", false)]);
+}

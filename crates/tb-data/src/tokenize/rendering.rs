@@ -76,6 +76,9 @@ pub(super) fn render(
             LossOn::Completion => Err(wrong("a conversation has no completion: use loss_on assistant or all")),
         },
         Example::Preference { .. } => Err(wrong("preference rows are for preference training, not for this method")),
+        Example::Unpaired { .. } => {
+            Err(wrong("rows that say whether an answer is good are for KTO training, not for this method"))
+        }
     }
 }
 

@@ -7,6 +7,7 @@ export const EXAMPLES: Readonly<Record<"en" | "ja", Readonly<Record<Shape, strin
     input_output: '{"source": "cant make it", "target": "I am afraid I cannot attend."}',
     messages: '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}',
     preference: '{"prompt": "…", "chosen": "I am afraid I cannot attend.", "rejected": "no"}',
+    unpaired: '{"prompt": "…", "completion": "I am afraid I cannot attend.", "label": true}',
     text: '{"text": "Dear customer, thank you for your order …"}',
   },
   ja: {
@@ -14,6 +15,7 @@ export const EXAMPLES: Readonly<Record<"en" | "ja", Readonly<Record<Shape, strin
     input_output: '{"source": "行けない", "target": "あいにく出席いたしかねます。"}',
     messages: '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}',
     preference: '{"prompt": "…", "chosen": "あいにく出席いたしかねます。", "rejected": "無理"}',
+    unpaired: '{"prompt": "…", "completion": "あいにく出席いたしかねます。", "label": true}',
     text: '{"text": "拝啓 時下ますますご清栄のこととお慶び申し上げます …"}',
   },
 };

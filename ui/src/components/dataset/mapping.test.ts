@@ -36,6 +36,12 @@ describe("mappingFor", () => {
       chosen: "chosen",
       rejected: "rejected",
     });
+    expect(mappingFor("unpaired", ["label", "prompt", "completion"])).toEqual({
+      shape: "unpaired",
+      prompt: "prompt",
+      completion: "completion",
+      label: "label",
+    });
     expect(mappingFor("messages", ["id", "conversations"])).toEqual({ shape: "messages", messages: "conversations" });
   });
 

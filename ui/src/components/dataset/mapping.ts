@@ -3,10 +3,10 @@ import type { ColumnMapping } from "$lib/api";
 import { parseFrame } from "./frame";
 
 export type Shape = ColumnMapping["shape"];
-export type Field = "text" | "messages" | "prompt" | "completion" | "input" | "output" | "chosen" | "rejected";
+export type Field = "text" | "messages" | "prompt" | "completion" | "input" | "output" | "chosen" | "rejected" | "label";
 
 /** The shapes in the order in which a person meets them. */
-export const SHAPES: readonly Shape[] = ["prompt_completion", "input_output", "messages", "preference", "text"];
+export const SHAPES: readonly Shape[] = ["prompt_completion", "input_output", "messages", "preference", "unpaired", "text"];
 
 /** The columns that each shape names. */
 export const FIELDS: Readonly<Record<Shape, readonly Field[]>> = {
@@ -14,6 +14,7 @@ export const FIELDS: Readonly<Record<Shape, readonly Field[]>> = {
   input_output: ["input", "output"],
   messages: ["messages"],
   preference: ["prompt", "chosen", "rejected"],
+  unpaired: ["prompt", "completion", "label"],
   text: ["text"],
 };
 
@@ -27,6 +28,7 @@ const NAMES: Readonly<Record<Field, readonly string[]>> = {
   output: ["output", "target", "tgt", "response", "rewrite", "after", "polite", "formal", "出力", "変換後", "修正後", "敬語", "丁寧"],
   chosen: ["chosen", "preferred", "better", "winner", "accepted", "採用", "良い"],
   rejected: ["rejected", "dispreferred", "worse", "loser", "不採用", "悪い"],
+  label: ["label", "good", "desirable", "accepted", "thumbs_up", "ラベル", "評価", "良い"],
 };
 
 /** The frame of instruction rows; a paragraph whose columns are all empty is left out of a row. */
@@ -66,6 +68,8 @@ export function chosenColumns(mapping: ColumnMapping): Partial<Record<Field, str
       return { input: mapping.input, output: mapping.output };
     case "preference":
       return { ...(mapping.prompt === null ? {} : { prompt: mapping.prompt }), chosen: mapping.chosen, rejected: mapping.rejected };
+    case "unpaired":
+      return { prompt: mapping.prompt, completion: mapping.completion, label: mapping.label };
   }
 }
 
@@ -100,6 +104,11 @@ export function mappingFor(shape: Shape, columns: readonly string[], old?: Colum
       const rejected = pick("rejected", had.rejected);
       const left = columns.filter((column) => !taken.includes(column));
       return { shape, prompt: left.length > 0 ? pick("prompt", asks) : null, chosen, rejected };
+    }
+    case "unpaired": {
+      const label = pick("label", had.label);
+      const prompt = pick("prompt", asks);
+      return { shape, prompt, completion: pick("completion", answers), label };
     }
   }
 }

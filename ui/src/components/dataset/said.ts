@@ -1,8 +1,8 @@
-// What a row says, as turns to show: the same four shapes everywhere a row is seen.
+// What a row says, as turns to show: the same five shapes everywhere a row is seen.
 import type { Example } from "$lib/api";
 import type { Said } from "$lib/api";
 
-export type TurnRole = "system" | "user" | "assistant" | "tool" | "prompt" | "completion" | "chosen" | "rejected" | "text";
+export type TurnRole = "system" | "user" | "assistant" | "tool" | "prompt" | "completion" | "chosen" | "rejected" | "good" | "bad" | "text";
 
 export interface Turn {
   role: TurnRole;
@@ -29,6 +29,9 @@ export function turnsOf(example: Example): Turn[] {
       ...turns(example.chosen, "chosen", true),
       ...turns(example.rejected, "rejected", true),
     ];
+  }
+  if ("label" in example) {
+    return [...turns(example.prompt, "prompt", false), ...turns(example.completion, example.label ? "good" : "bad", true)];
   }
   if ("completion" in example) return [...turns(example.prompt, "prompt", false), ...turns(example.completion, "completion", true)];
   if ("messages" in example) return turns(example.messages, "user", false);

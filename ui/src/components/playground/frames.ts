@@ -53,7 +53,7 @@ function fromMessages(messages: readonly Message[], reference: string | null): T
   return { text: messages[at]?.content ?? "", framing: { kind: "chat", earlier: messages.slice(0, at) }, reference };
 }
 
-function fromPrompt(prompt: string | Message[], more: Readonly<Record<string, unknown>>, reference: string): Trial {
+function fromPrompt(prompt: string | Message[], more: Readonly<Record<string, unknown>>, reference: string | null): Trial {
   if (typeof prompt !== "string") return fromMessages(prompt, reference);
   const framed = frameOf(prompt, more);
   if (framed === null) return { text: prompt, framing: { kind: "plain" }, reference };
@@ -64,6 +64,8 @@ function fromPrompt(prompt: string | Message[], more: Readonly<Record<string, un
 export function trialOf(row: Pick<Row, "example" | "more">): Trial {
   const example: Example = row.example;
   if ("chosen" in example) return fromPrompt(example.prompt, row.more, answerText(example.chosen));
+  // A bad answer is nothing to be compared with.
+  if ("label" in example) return fromPrompt(example.prompt, row.more, example.label ? answerText(example.completion) : null);
   if ("completion" in example) return fromPrompt(example.prompt, row.more, answerText(example.completion));
   if ("messages" in example) {
     const at = example.messages.findLastIndex((message) => message.role === "assistant");
