@@ -1,5 +1,6 @@
 //! Benchmarks: ours alone, or in turn with a peer's script, so that both see the same machine at the same minute.
 
+mod feedback;
 mod memory;
 mod train;
 mod window;
@@ -64,15 +65,17 @@ fn peer_and_shapes(args: &[String]) -> Result<(Option<&String>, impl Iterator<It
 /// Rounds in which ours and the peer's are timed in turn.
 const ROUNDS: usize = 3;
 
-/// `bench memory [PYTHON [SHAPE]]`, `bench train [PYTHON [SHAPE [CASE]]]`, `bench profile SHAPE` or `bench window`.
+/// `bench memory [PYTHON [SHAPE]]`, `bench train [PYTHON [SHAPE [CASE]]]`, `bench profile SHAPE`, `bench window` or `bench
+/// feedback [ROWS]`.
 pub fn bench(args: &[String]) -> Result<()> {
     match args.first().map(String::as_str) {
         Some("memory") => memory::memory(&args[1..]),
         Some("train") => train::train(&args[1..]),
         Some("profile") => train::profile(&args[1..]),
         Some("window") => window::window(),
+        Some("feedback") => feedback::feedback(&args[1..]),
         _ => bail!(
-            "usage: cargo xtask bench memory [PYTHON [SHAPE]] | train [PYTHON [SHAPE [CASE]]] | profile SHAPE | window"
+            "usage: cargo xtask bench memory [PYTHON [SHAPE]] | train [PYTHON [SHAPE [CASE]]] | profile SHAPE | window | feedback [ROWS]"
         ),
     }
 }

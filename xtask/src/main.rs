@@ -32,8 +32,10 @@ usage: cargo xtask <task>
   bench profile S say where the time of such a step goes on the shape S, by operation
   bench memory    peak memory of a LoRA step on three shapes [PYTHON [SHAPE]], against PEFT's
   soak kills N    kill training workers N times at random; nothing may be lost or differ
+  soak feedback   kill the server at random while feedback comes in [ROWS [SEED]]; no row may be lost or doubled
   gpu-check       build the CUDA worker and, where there is a GPU, check every kernel and time a step [PYTHON]
   bench window    time the opening of the release window
+  bench feedback  time statistics, the next item and submissions on ten million feedback rows [ROWS]
   base [DIR]      make the sample's data, tokenizer and base model again from the seed";
 
 fn main() -> ExitCode {

@@ -70,6 +70,7 @@ pub use sample::{BaselineReport, SAMPLE_SEED, SampleInstalled, StartSample, pret
 pub use secrets::{ClearSecret, SecretState, SetSecret, Vault};
 pub use settings::{Origin, SetSettings};
 pub use status::{StatusView, StorageItem};
+pub use tb_data::import::moment;
 pub use training::StartJob;
 pub use users::{
     AddUser, OfUser, SetPassword, SetRole, UserView, WhoAmI,

@@ -3,7 +3,7 @@
 //! `{% generation %}` becomes a filter block, so that the whitespace around it is treated as around any block; the filter marks
 //! what it gets, and the marks become spans.
 
-mod clock;
+pub(crate) mod clock;
 mod python;
 mod sum;
 

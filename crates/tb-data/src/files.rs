@@ -5,6 +5,7 @@ pub mod checkpoints;
 mod events;
 mod hash;
 mod lock;
+mod new_file;
 mod run_folder;
 
 pub use atomic::{atomic_write, atomic_write_private, sync_dir};
@@ -12,4 +13,5 @@ pub use events::{EventTail, EventWriter};
 pub(crate) use hash::hex;
 pub use hash::{model_sha256, sha256_bytes, sha256_file};
 pub use lock::RunLock;
+pub use new_file::NewFile;
 pub use run_folder::RunFolder;

@@ -1,10 +1,12 @@
 //! Importing a file: format by name, columns by mapping, each bad row named with its line. Formats are in `import/`.
 
 mod csv;
+pub mod feedback;
 mod json;
 mod jsonl;
 mod lines;
 pub mod mapping;
+pub mod moment;
 mod parquet;
 
 use std::path::{Path, PathBuf};
@@ -18,8 +20,11 @@ use crate::{
 };
 pub use mapping::{detect_mapping, framed, map_record};
 
-/// Longest line or record that is read.
+/// Longest line or record of a dataset that is read.
 pub const MAX_RECORD_BYTES: usize = 16 << 20;
+/// Longest line or record that is read to the byte: what the five longest texts of a feedback row take as JSON, where a control
+/// character takes six bytes.
+const MAX_EXACT_BYTES: usize = 128 << 20;
 /// Rows looked at before the columns' mapping is chosen.
 const DETECT_ROWS: usize = 100;
 /// Characters of a bad row that are shown.
@@ -62,12 +67,31 @@ pub struct Preview {
 /// One record of a file, before any mapping.
 pub type Record = Map<String, Value>;
 
+/// How texts are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// To learn from: a NUL byte is no text, and a cell of CSV is always a text.
+    Dataset,
+    /// To the byte: a NUL byte stays, and an empty cell of CSV without quotes is none.
+    Exact,
+}
+
+impl Manner {
+    /// Longest line or record that is read.
+    fn record_bytes(self) -> usize {
+        match self {
+            Self::Dataset => MAX_RECORD_BYTES,
+            Self::Exact => MAX_EXACT_BYTES,
+        }
+    }
+}
+
 /// What a format reader does with each record; [`Flow::Stop`] ends the reading.
 pub(crate) type Sink<'a> = dyn FnMut(u64, std::result::Result<Record, RowProblem>) -> Flow + 'a;
 
 /// Whether a reader goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flow {
+pub enum Flow {
     /// Yes.
     More,
     /// No.
@@ -82,7 +106,7 @@ pub(crate) enum Flow {
 pub fn import(path: &Path, mapping: Option<&ColumnMapping>) -> Result<Imported> {
     let format = format_of(path)?;
     let mut import = Reading { mapping: mapping.cloned(), waiting: Vec::new(), rows: Vec::new(), problems: Vec::new() };
-    read(path, format, &mut |line, record| {
+    read(path, format, Manner::Dataset, &mut |line, record| {
         import.take(line, record);
         Flow::More
     })?;
@@ -111,7 +135,7 @@ pub fn import(path: &Path, mapping: Option<&ColumnMapping>) -> Result<Imported> 
 pub fn preview(path: &Path, mapping: Option<&ColumnMapping>, n: usize) -> Result<Preview> {
     let mut records = Vec::new();
     let mut problems = Vec::new();
-    read(path, format_of(path)?, &mut |line, record| {
+    read(path, format_of(path)?, Manner::Dataset, &mut |line, record| {
         match record {
             Ok(record) => records.push((line, record)),
             Err(problem) => problems.push(problem),
@@ -148,11 +172,11 @@ pub fn format_of(path: &Path) -> Result<DatasetFormat> {
     }
 }
 
-fn read(path: &Path, format: DatasetFormat, sink: &mut Sink<'_>) -> Result<()> {
+fn read(path: &Path, format: DatasetFormat, manner: Manner, sink: &mut Sink<'_>) -> Result<()> {
     match format {
         DatasetFormat::Json => json::read(path, sink),
-        DatasetFormat::Jsonl => jsonl::read(path, sink),
-        DatasetFormat::Csv => csv::read(path, sink),
+        DatasetFormat::Jsonl => jsonl::read(path, manner, sink),
+        DatasetFormat::Csv => csv::read(path, manner, sink),
         DatasetFormat::Parquet => parquet::read(path, sink),
     }
 }
@@ -212,7 +236,8 @@ pub(crate) fn columns<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<Stri
 }
 
 /// A problem with the beginning of the row it is about.
-pub(crate) fn problem(line: u64, kind: RowProblemKind, reason: impl Into<String>, row: &str) -> RowProblem {
+#[must_use]
+pub fn problem(line: u64, kind: RowProblemKind, reason: impl Into<String>, row: &str) -> RowProblem {
     let mut excerpt: String = row.chars().take(EXCERPT_CHARS).collect();
     if excerpt.len() < row.len() {
         excerpt.push('…');

@@ -3,6 +3,7 @@
 pub mod chat_template;
 pub mod dedup;
 pub mod error;
+pub mod feedback_file;
 pub mod files;
 pub mod frozen;
 pub mod gguf;

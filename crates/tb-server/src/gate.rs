@@ -21,7 +21,7 @@ use crate::{
     hosts::{Sender, sender},
     logins::Try,
     pages::{self, Page},
-    router::SIGN_IN,
+    router::{SIGN_IN, is_view},
 };
 
 /// Cookies of one name that are looked at: a browser may send several, of several paths and domains.
@@ -82,7 +82,7 @@ async fn judge(app: &App, request: &Parts) -> Result<Verdict, Refused> {
     let is_door = matched == Some(SIGN_IN);
     match sender {
         Sender::Foreign => return Err(foreign()),
-        Sender::Link if matched.is_some() && !is_door => return Err(foreign()),
+        Sender::Link if !is_door && !is_view(matched, &request.method, headers) => return Err(foreign()),
         Sender::Link | Sender::Own | Sender::Nobody => {}
     }
     let is_safe = request.method.is_safe();

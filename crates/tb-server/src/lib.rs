@@ -9,6 +9,7 @@ mod cookie;
 mod door;
 mod error;
 mod events;
+mod feedback;
 mod files;
 mod gate;
 mod hosts;

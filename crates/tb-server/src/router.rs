@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    http::{Method, StatusCode},
+    http::{HeaderMap, Method, StatusCode, header},
     middleware,
     routing::{MethodRouter, get, post},
 };
 use tb_core::{ErrorCode, user::Role};
 
-use crate::{app::App, assets, door, error::Failure, events, files, gate, rpc, stream, upload};
+use crate::{app::App, assets, door, error::Failure, events, feedback, files, gate, rpc, stream, upload};
 
 /// One route.
 #[derive(Clone)]
@@ -41,6 +41,23 @@ pub(crate) const SIGN_IN: &str = "/sign-in";
 /// The path of everything that is no other route: the interface.
 const PAGES: &str = "/{*page}";
 
+/// The addresses that are views of the interface as well as operations.
+const SHARED: [&str; 2] = ["/feedback", "/feedback/stats"];
+
+/// Whether a request for the route `matched` shows the interface: that of a browser for an address of its own, or for one that the
+/// interface shares with an operation.
+pub(crate) fn is_view(matched: Option<&str>, method: &Method, headers: &HeaderMap) -> bool {
+    match matched {
+        None => true,
+        Some(path) => SHARED.contains(&path) && method.is_safe() && wants_page(headers),
+    }
+}
+
+/// Whether the caller is a browser that shows what it gets. Programs, and scripts of a page, do not name HTML.
+pub(crate) fn wants_page(headers: &HeaderMap) -> bool {
+    headers.get_all(header::ACCEPT).iter().any(|v| v.to_str().is_ok_and(|accept| accept.contains("text/html")))
+}
+
 /// Every route of the server.
 #[must_use]
 pub fn routes() -> Vec<Route> {
@@ -53,6 +70,8 @@ pub fn routes() -> Vec<Route> {
         route(Method::GET, "/events", Admits::Users, || get(events::follow)),
         route(Method::POST, "/upload", Admits::Role(Role::Trainer), || post(upload::receive)),
         route(Method::GET, "/files/{job_id}/{name}", Admits::Users, || get(files::download)),
+        route(Method::POST, "/feedback", Admits::Users, || post(feedback::submit).get(assets::serve)),
+        route(Method::GET, "/feedback/stats", Admits::Users, || get(feedback::stats)),
         route(Method::GET, PAGES, Admits::Users, || get(assets::serve)),
     ]
 }

@@ -71,7 +71,8 @@ pub(crate) async fn arguments(app: &App, headers: &HeaderMap, body: Body) -> Res
     })
 }
 
-fn cut_off() -> ApiError {
+/// The error of a change whose task came to no end.
+pub(crate) fn cut_off() -> ApiError {
     ApiError::new(ErrorCode::Internal, "The command was cut off, by a fault or by the end of the server.")
         .hint("What is stored is whole. Look whether the change was made before you try again.")
 }

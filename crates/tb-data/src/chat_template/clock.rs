@@ -64,7 +64,7 @@ pub(super) fn strftime(format: &str, now_ms: i64) -> String {
 }
 
 /// Year, month and day of a number of days since 1970 (proleptic Gregorian; Hinnant, "chrono-compatible low-level date algorithms").
-fn civil(days: i64) -> (i64, i64, i64) {
+pub(crate) fn civil(days: i64) -> (i64, i64, i64) {
     let z = days + 719_468;
     let era = z.div_euclid(146_097);
     let of_era = z.rem_euclid(146_097);

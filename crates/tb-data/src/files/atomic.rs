@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::Write,
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -34,17 +34,22 @@ enum Readers {
     Owner,
 }
 
-fn replace(path: &Path, bytes: &[u8], readers: Readers) -> Result<()> {
+/// A name beside `path` that nobody else writes to.
+pub(super) fn temporary(path: &Path) -> Result<PathBuf> {
     // The counter keeps threads of one process apart, the process id processes; it never reaches a result.
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let name =
         path.file_name().ok_or_else(|| Error::BadName { text: path.display().to_string(), what: "file name" })?;
-    let temp = path.with_file_name(format!(
+    Ok(path.with_file_name(format!(
         ".{}.{}-{}.tmp",
         name.to_string_lossy(),
         std::process::id(),
         COUNTER.fetch_add(1, Ordering::Relaxed)
-    ));
+    )))
+}
+
+fn replace(path: &Path, bytes: &[u8], readers: Readers) -> Result<()> {
+    let temp = temporary(path)?;
     let written =
         write_as(&temp, bytes, readers).and_then(|()| fs::rename(&temp, path).map_err(Error::io("write", path)));
     if written.is_err() {

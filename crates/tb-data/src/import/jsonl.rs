@@ -6,23 +6,23 @@ use serde_json::Value;
 use tb_core::dataset::{RowProblem, RowProblemKind};
 
 use super::{
-    Flow, MAX_RECORD_BYTES, Record, Sink,
+    Flow, Manner, Record, Sink,
     lines::{Line, Lines, text},
     problem,
 };
 use crate::error::Result;
 
-pub(super) fn read(path: &Path, sink: &mut Sink<'_>) -> Result<()> {
-    let mut lines = Lines::open(path)?;
+pub(super) fn read(path: &Path, manner: Manner, sink: &mut Sink<'_>) -> Result<()> {
+    let mut lines = Lines::open(path, manner)?;
     while let Some(line) = lines.next()? {
         let number = lines.number();
         let record = match line {
             Line::Bytes(bytes) if bytes.trim_ascii().is_empty() => continue,
-            Line::Bytes(bytes) => parse(number, &bytes),
+            Line::Bytes(bytes) => parse(number, &bytes, manner),
             Line::TooLong(start) => Err(problem(
                 number,
                 RowProblemKind::TooLong,
-                format!("longer than {MAX_RECORD_BYTES} bytes"),
+                format!("longer than {} bytes", manner.record_bytes()),
                 &String::from_utf8_lossy(&start),
             )),
         };
@@ -33,9 +33,9 @@ pub(super) fn read(path: &Path, sink: &mut Sink<'_>) -> Result<()> {
     Ok(())
 }
 
-fn parse(line: u64, bytes: &[u8]) -> std::result::Result<Record, RowProblem> {
+fn parse(line: u64, bytes: &[u8], manner: Manner) -> std::result::Result<Record, RowProblem> {
     let unreadable = |reason| problem(line, RowProblemKind::Unreadable, reason, &String::from_utf8_lossy(bytes));
-    let text = text(bytes).map_err(unreadable)?;
+    let text = text(bytes, manner).map_err(unreadable)?;
     match serde_json::from_str(text) {
         Ok(Value::Object(record)) => Ok(record),
         Ok(other) => Err(unreadable(format!("a JSON object was expected, this is {}", super::mapping::kind(&other)))),

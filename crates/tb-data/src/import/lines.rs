@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use super::MAX_RECORD_BYTES;
+use super::Manner;
 use crate::error::{Error, Result};
 
 /// One physical line without its line end.
@@ -22,11 +22,13 @@ pub(crate) struct Lines {
     reader: BufReader<File>,
     path: std::path::PathBuf,
     number: u64,
+    max_bytes: usize,
+    ending: &'static [u8],
 }
 
 impl Lines {
     /// Opens a file; skips a UTF-8 byte-order mark, refuses UTF-16.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path, manner: Manner) -> Result<Self> {
         let file = File::open(path).map_err(Error::io("open", path))?;
         let mut reader = BufReader::with_capacity(1 << 16, file);
         let start = reader.fill_buf().map_err(Error::io("read", path))?;
@@ -34,7 +36,7 @@ impl Lines {
         if start.starts_with(b"\xef\xbb\xbf") {
             reader.consume(3);
         }
-        Ok(Self { reader, path: path.to_path_buf(), number: 0 })
+        Ok(Self { reader, path: path.to_path_buf(), number: 0, max_bytes: manner.record_bytes(), ending: b"" })
     }
 
     /// Number of the line that was read last.
@@ -42,24 +44,32 @@ impl Lines {
         self.number
     }
 
+    /// The line end of the line that was read last; empty for a last line without one.
+    pub(crate) fn ending(&self) -> &'static [u8] {
+        self.ending
+    }
+
     /// The next line; none at the end of the file.
     pub(crate) fn next(&mut self) -> Result<Option<Line>> {
         let mut bytes = Vec::new();
-        let limit = MAX_RECORD_BYTES as u64 + 2;
+        let limit = self.max_bytes as u64 + 2;
         let n = (&mut self.reader).take(limit).read_until(b'\n', &mut bytes).map_err(Error::io("read", &self.path))?;
         if n == 0 {
             return Ok(None);
         }
         self.number += 1;
+        self.ending = b"";
         if bytes.last() == Some(&b'\n') {
             bytes.pop();
+            self.ending = b"\n";
             if bytes.last() == Some(&b'\r') {
                 bytes.pop();
+                self.ending = b"\r\n";
             }
         } else if n as u64 == limit {
             self.skip_rest()?;
         }
-        Ok(Some(if bytes.len() > MAX_RECORD_BYTES {
+        Ok(Some(if bytes.len() > self.max_bytes {
             bytes.truncate(1000);
             Line::TooLong(bytes)
         } else {
@@ -101,9 +111,14 @@ pub(crate) fn refuse_utf16(path: &Path, start: &[u8]) -> Result<()> {
 }
 
 /// The text of a record, or why it is none.
-pub(crate) fn text(bytes: &[u8]) -> std::result::Result<&str, String> {
-    if let Some(at) = bytes.iter().position(|b| *b == 0) {
-        return Err(format!("a NUL byte at byte {}", at + 1));
+pub(crate) fn text(bytes: &[u8], manner: Manner) -> std::result::Result<&str, String> {
+    match manner {
+        Manner::Dataset => {
+            if let Some(at) = bytes.iter().position(|b| *b == 0) {
+                return Err(format!("a NUL byte at byte {}", at + 1));
+            }
+        }
+        Manner::Exact => {}
     }
     std::str::from_utf8(bytes).map_err(|e| format!("not UTF-8 at byte {}", e.valid_up_to() + 1))
 }

@@ -15,6 +15,9 @@ pub const INSTRUCTION_TEMPLATE: &str = "### Instruction:\n{instruction}\n\n### I
 /// The frame of input/output rows without an instruction.
 pub const INPUT_TEMPLATE: &str = "### Input:\n{input}\n\n### Response:\n";
 
+/// What the prompt of a preference file is called, the usual name first: TRL's, Intel/orca_dpo_pairs', LLaMA-Factory's two.
+const PROMPTS: [&str; 4] = ["prompt", "question", "instruction", "conversations"];
+
 type Bad = (RowProblemKind, String);
 type Mapped<T> = Result<T, Bad>;
 
@@ -27,7 +30,11 @@ pub fn detect_mapping<'a>(records: impl Iterator<Item = &'a Record> + Clone) -> 
     let find = |wanted: &str| names.iter().find(|n| n.eq_ignore_ascii_case(wanted)).cloned();
     let both = |a: &str, b: &str| find(a).zip(find(b));
     if let Some((chosen, rejected)) = both("chosen", "rejected") {
-        return Some(ColumnMapping::Preference { prompt: find("prompt"), chosen, rejected });
+        return Some(ColumnMapping::Preference {
+            prompt: PROMPTS.iter().find_map(|name| find(name)),
+            chosen,
+            rejected,
+        });
     }
     if let Some(messages) = find("messages").or_else(|| find("conversations")).or_else(|| find("conversation")) {
         return Some(ColumnMapping::Messages { messages });
@@ -94,7 +101,7 @@ fn used(mapping: &ColumnMapping) -> Vec<&str> {
     }
 }
 
-fn example(mapping: &ColumnMapping, record: &Record) -> Mapped<Example> {
+pub(super) fn example(mapping: &ColumnMapping, record: &Record) -> Mapped<Example> {
     match mapping {
         ColumnMapping::Text { text } => Ok(Example::Text { text: filled(text, string(record, text)?)? }),
         ColumnMapping::Messages { messages: column } => {
@@ -128,9 +135,21 @@ fn example(mapping: &ColumnMapping, record: &Record) -> Mapped<Example> {
                     preference(prompt, chosen, rejected)
                 }
                 // A prompt as text beside whole conversations says again what their common beginning says.
-                (Some(Said::Text(_)) | None, chosen, rejected) => implicit(chosen, rejected),
+                (Some(Said::Text(prompt)), c, r) => match implicit(c.clone(), r.clone()) {
+                    Ok(row) => Ok(row),
+                    Err(_) if begins_with_answer(&c) && begins_with_answer(&r) => preference(Said::Text(prompt), c, r),
+                    Err(bad) => Err(bad),
+                },
+                (None, chosen, rejected) => implicit(chosen, rejected),
             }
         }
+    }
+}
+
+fn begins_with_answer(said: &Said) -> bool {
+    match said {
+        Said::Messages(messages) => messages.first().is_some_and(|m| m.role == "assistant"),
+        Said::Text(_) => true,
     }
 }
 
@@ -144,8 +163,13 @@ fn preference(prompt: Said, chosen: Said, rejected: Said) -> Mapped<Example> {
 }
 
 /// TRL's `extract_prompt`: the longest common beginning is the prompt; of texts, a space before the difference goes with the answers.
+/// Answers that have no beginning in common have lost their prompt, and nothing can be learnt from them.
 fn implicit(chosen: Said, rejected: Said) -> Mapped<Example> {
     let nothing = || (RowProblemKind::Empty, "after their common beginning, an answer is empty".to_owned());
+    let no_prompt = || {
+        let reason = "no column holds the prompt, and the answers have no beginning in common";
+        (RowProblemKind::MissingColumn, reason.to_owned())
+    };
     match (chosen, rejected) {
         (Said::Text(c), Said::Text(r)) => {
             let common = c.chars().zip(r.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum::<usize>();
@@ -153,11 +177,17 @@ fn implicit(chosen: Said, rejected: Said) -> Mapped<Example> {
             if at == c.len() || at == r.len() {
                 return Err(nothing());
             }
+            if at == 0 {
+                return Err(no_prompt());
+            }
             let text = |t: &str| Said::Text(t.to_owned());
             Ok(Example::Preference { prompt: text(&c[..at]), chosen: text(&c[at..]), rejected: text(&r[at..]) })
         }
         (Said::Messages(mut c), Said::Messages(mut r)) => {
             let at = c.iter().zip(&r).take_while(|(a, b)| a == b).count();
+            if at == 0 {
+                return Err(no_prompt());
+            }
             let (chosen, rejected) = (c.split_off(at), r.split_off(at));
             if chosen.is_empty() || rejected.is_empty() {
                 return Err(nothing());
@@ -238,6 +268,8 @@ fn said(record: &Record, column: &str) -> Mapped<Said> {
     match cell(record, column)? {
         Value::String(text) => Ok(Said::Text(filled(column, text)?)),
         value @ Value::Array(_) => Ok(Said::Messages(messages(column, value)?)),
+        // LLaMA-Factory gives an answer as one message.
+        Value::Object(one) => Ok(Said::Messages(messages(column, &Value::Array(vec![Value::Object(one.clone())]))?)),
         other => Err((
             RowProblemKind::WrongType,
             format!("column '{column}' is {}, neither a text nor a list of messages", kind(other)),

@@ -8,6 +8,7 @@ mod access;
 mod commands;
 mod door;
 mod events;
+mod feedback;
 mod interface;
 mod lifecycle;
 mod limits;
