@@ -206,8 +206,8 @@ async fn a_model_learnt_from_its_datasets_and_from_those_of_what_it_continues() 
         let found = dataset_feedback::datasets_of_model(&mut tx, &model(n).id).await.unwrap();
         found.into_iter().map(|d| d.version).collect()
     };
-    assert_eq!(datasets_of(1).await, []);
-    assert_eq!(datasets_of(2).await, []);
+    assert_eq!(datasets_of(1).await, Vec::<u32>::new());
+    assert_eq!(datasets_of(2).await, Vec::<u32>::new());
     assert_eq!(datasets_of(3).await, [2]);
     assert_eq!(datasets_of(4).await, [2, 3]);
     assert_eq!(datasets_of(5).await, [2, 3]);
