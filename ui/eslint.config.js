@@ -4,7 +4,7 @@ import svelte from "eslint-plugin-svelte";
 import globals from "globals";
 import ts from "typescript-eslint";
 
-const domains = ["dataset", "model", "people", "playground", "training"];
+const domains = ["dataset", "feedback", "model", "people", "playground", "training"];
 
 const network = {
   group: ["@tauri-apps/*", "@tauri-apps/**"],

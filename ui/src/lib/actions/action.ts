@@ -3,7 +3,7 @@ import type { Needs } from "../api/session.svelte";
 import type { PlainKey } from "../i18n/index.svelte";
 
 /** Where an action's keys work: everywhere, in the list that has the focus, or on one kind of page. */
-export type Scope = "everywhere" | "list" | "dataset" | "datasets" | "model" | "models" | "new_run" | "people" | "playground" | "run" | "runs" | "settings";
+export type Scope = "everywhere" | "list" | "dataset" | "datasets" | "model" | "models" | "new_run" | "people" | "playground" | "run" | "runs" | "settings" | "review";
 
 /** One thing the user can do. Buttons, palette, shortcut sheet and key hints all read it here. */
 export interface Action {
@@ -17,6 +17,8 @@ export interface Action {
   readonly needs?: Needs;
   /** Left out of the palette: it makes sense only by key. */
   readonly keysOnly?: true;
+  /** A key that is held down does it once. */
+  readonly once?: true;
 }
 
 /** The strokes of a key text. */

@@ -1,16 +1,19 @@
 // The one table of actions, what each does at the moment, and the keyboard.
 import { may } from "../api/session.svelte";
 import { whyNot } from "../role";
+import { t } from "../i18n/index.svelte";
 import type { Action, Scope } from "./action";
 import { ariaKeys, strokeOf, strokesOf } from "./action";
+import { composing } from "./composing";
 import { datasets } from "./datasets";
 import { models } from "./models";
 import { people } from "./people";
 import { playground } from "./playground";
+import { review } from "./review";
 import { shell } from "./shell";
 import { training } from "./training";
 
-const table = [...shell, ...datasets, ...training, ...models, ...playground, ...people] as const;
+const table = [...shell, ...datasets, ...training, ...models, ...playground, ...people, ...review] as const;
 
 /** Every action, in the order of palette and sheet. */
 export const ACTIONS: readonly Action[] = table;
@@ -21,6 +24,8 @@ export interface Offer {
   run(): unknown;
   /** Whether it can be done now; always if absent. */
   when?(): boolean;
+  /** What it does here, where the action's own title is too general. */
+  title?(): string;
 }
 
 // The latest offer of an action is in force: a dialog's `view.back` hides the page's.
@@ -43,8 +48,8 @@ export function offer(id: ActionId, what: Offer): () => void {
 }
 
 /** Offers an action for as long as the calling component lives. Must be called while a component is set up. */
-export function useAction(id: ActionId, run: Offer["run"], when?: Offer["when"]): void {
-  $effect.pre(() => offer(id, when ? { run, when } : { run }));
+export function useAction(id: ActionId, run: Offer["run"], when?: Offer["when"], title?: Offer["title"]): void {
+  $effect.pre(() => offer(id, { run, ...(when ? { when } : {}), ...(title ? { title } : {}) }));
 }
 
 function change(id: string, to: (now: readonly Offer[]) => readonly Offer[]): void {
@@ -67,6 +72,11 @@ export function available(id: ActionId): boolean {
 /** Why the role of the one who sits here does not allow it, or nothing if it does. Reactive. */
 export function lockedBy(id: ActionId): string | undefined {
   return whyNot(actionOf(id).needs);
+}
+
+/** What an action does at the moment, in words. Reactive. */
+export function titleOf(action: Action): string {
+  return inForce(action.id)?.title?.() ?? t(action.title);
 }
 
 /** Does an action, if it can be done now. */
@@ -93,7 +103,7 @@ let first: { stroke: string; until: number } | undefined;
 
 /** Finds and does the action of a stroke. Plain keys do nothing while a text field has the focus. */
 export function onKeydown(event: KeyboardEvent): void {
-  if (event.defaultPrevented || event.isComposing || event.repeat && event.key.length > 1) return;
+  if (event.defaultPrevented || composing(event) || event.repeat && event.key.length > 1) return;
   if (["Control", "Meta", "Shift", "Alt"].includes(event.key)) return;
   const stroke = strokeOf(event);
   const plain = !stroke.startsWith("mod+") && !stroke.startsWith("alt+");
@@ -107,7 +117,7 @@ export function onKeydown(event: KeyboardEvent): void {
   const action = ACTIONS.find((one) => one.keys === wanted && (!dialog || worksInDialog(one)) && inForce(one.id));
   if (action) {
     event.preventDefault();
-    inForce(action.id)?.run();
+    if (!(event.repeat && action.once)) inForce(action.id)?.run();
   } else if (pending === undefined && !dialog && ACTIONS.some(({ keys }) => keys && strokesOf(keys).length > 1 && strokesOf(keys)[0] === stroke)) {
     first = { stroke, until: event.timeStamp + SECOND_STROKE_MS };
   }

@@ -1,7 +1,7 @@
 // @vitest-environment jsdom
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { clashes, type Action } from "./action";
-import { ACTIONS, available, offer, onKeydown, perform } from "./registry.svelte";
+import { ACTIONS, actionOf, available, offer, onKeydown, perform, titleOf } from "./registry.svelte";
 
 const press = (key: string, target?: HTMLElement, more: KeyboardEventInit = {}) => {
   const event = new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true, ...more });
@@ -61,5 +61,52 @@ describe("actions", () => {
     perform("view.back");
     expect([dialog.mock.calls.length, page.mock.calls.length]).toEqual([1, 1]);
     expect(available("sheet.open")).toBe(false);
+  });
+
+  it("rest while an input method composes, and on the key that ends it", () => {
+    const run = vi.fn();
+    ends.push(offer("view.submit", { run }), offer("view.back", { run }));
+    const field = document.body.appendChild(document.createElement("textarea"));
+    field.focus();
+    const all = (more: KeyboardEventInit = {}): void => {
+      press("Enter", field, { ctrlKey: true, ...more });
+      press("Escape", field, more);
+    };
+    all({ isComposing: true });
+    // WebKit: the composition has ended by then, the code says that it was the input method's key.
+    all({ keyCode: 229 });
+    field.dispatchEvent(new CompositionEvent("compositionstart", { bubbles: true }));
+    all();
+    field.dispatchEvent(new CompositionEvent("compositionend", { bubbles: true }));
+    all();
+    expect(run).not.toHaveBeenCalled();
+  });
+
+  it("work again after a composition, also when its field went away in the middle", async () => {
+    const run = vi.fn();
+    ends.push(offer("view.submit", { run }));
+    const field = document.body.appendChild(document.createElement("textarea"));
+    field.focus();
+    field.dispatchEvent(new CompositionEvent("compositionstart", { bubbles: true }));
+    field.remove();
+    await new Promise((done) => setTimeout(done, 40));
+    press("Enter", undefined, { ctrlKey: true });
+    expect(run).toHaveBeenCalledOnce();
+  });
+
+  it("run once while a key is held down, where that matters", () => {
+    const [skip, next] = [vi.fn(), vi.fn()];
+    ends.push(offer("review.skip", { run: skip }), offer("list.next", { run: next }));
+    for (const repeat of [false, true, true]) {
+      press("s", undefined, { repeat });
+      press("j", undefined, { repeat });
+    }
+    expect([skip.mock.calls.length, next.mock.calls.length]).toEqual([1, 3]);
+  });
+
+  it("are named by whoever offers them", () => {
+    const title = titleOf(actionOf("review.answer_1"));
+    ends.push(offer("review.answer_1", { run: () => {}, title: () => "Rating: 1" }));
+    expect([titleOf(actionOf("review.answer_1")), title]).toEqual(["Rating: 1", "Give this answer"]);
   });
 });

@@ -127,7 +127,6 @@ export const models = {
   stage_none: "It answers live traffic: it leaves this stage when another version takes its place.",
   stage_done: "{name} v{version}: {stage}.",
 
-  card_image: "[picture, not loaded: {alt}]",
   copy_card: "Copy as Markdown",
   files: "Files",
   files_sum: { one: "{n} file, {size}", other: "{n} files, {size}" },

@@ -10,6 +10,8 @@ export const shared = {
   copy_command: "Copy the command",
   more: "More",
   loading: "Loading",
+  picture: "[picture, not loaded: {alt}]",
+  hidden_character: "hidden character {code}",
   optional: "optional",
   use_value: "Use {value}",
   select_row: "Select {name}",

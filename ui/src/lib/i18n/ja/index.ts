@@ -4,9 +4,10 @@ import { home } from "./home";
 import { models } from "./models";
 import { people } from "./people";
 import { playground } from "./playground";
+import { review } from "./review";
 import { settings } from "./settings";
 import { shared } from "./shared";
 import { shell } from "./shell";
 import { training } from "./training";
 
-export const ja = { datasets, home, models, people, playground, settings, shared, shell, training };
+export const ja = { datasets, home, models, people, playground, review, settings, shared, shell, training };

@@ -129,7 +129,6 @@ export const models: Translation<typeof en> = {
   stage_none: "本番で応答しています。別のバージョンに替わると、この段階を離れます。",
   stage_done: "{name} v{version}: {stage}",
 
-  card_image: "[画像 (読み込みません): {alt}]",
   copy_card: "Markdown としてコピー",
   files: "ファイル",
   files_sum: { other: "{n} ファイル、{size}" },

@@ -12,6 +12,8 @@ export const shared: Translation<typeof en> = {
   copy_command: "コマンドをコピー",
   more: "その他",
   loading: "読み込み中",
+  picture: "[画像 (読み込みません): {alt}]",
+  hidden_character: "見えない文字 {code}",
   optional: "任意",
   use_value: "{value} を使う",
   select_row: "{name} を選択",

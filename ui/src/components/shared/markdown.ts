@@ -1,5 +1,5 @@
-// Markdown as a tree of harmless parts. A card may come from a stranger: markup stays text, an address is shown and never
-// followed, a picture is its description. Whatever is not named here becomes plain text.
+// Markdown as a tree of harmless parts. A card may come from a stranger: markup stays text, an address is shown, a
+// picture is its description. Whatever is not named here becomes plain text.
 import { lexer, type Token, type Tokens } from "marked";
 
 /** Longest card that is read as Markdown; a longer one is shown as plain text. */
@@ -156,6 +156,19 @@ function unescaped(text: string): string {
     const code = decimal !== undefined ? Number.parseInt(decimal, 10) : Number.parseInt(hex ?? "", 16);
     return code > 0 && code <= 0x10ffff ? String.fromCodePoint(code) : whole;
   });
+}
+
+/** The address of a page on the web, written out in full; undefined for every other scheme and for what is no address. */
+export function webAddress(address: string): string | undefined {
+  // Relative addresses would lead into the program's own pages.
+  if (!/^https?:\/\//i.test(address)) return undefined;
+  try {
+    const { protocol, href, username, password } = new URL(address);
+    // A name before the host makes one host look like another.
+    return (protocol === "http:" || protocol === "https:") && username === "" && password === "" ? href : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The words of a part, without marks. */

@@ -2,12 +2,12 @@
 import { flushSync, mount, unmount } from "svelte";
 import { afterEach, describe, expect, it } from "vitest";
 import Markdown from "./Markdown.svelte";
-import { readMarkdown, textOf, type Block } from "./markdown";
+import { readMarkdown, textOf, webAddress, type Block } from "./markdown";
 
 let shown: Record<string, unknown> | undefined;
 
-function render(source: string): HTMLElement {
-  shown = mount(Markdown, { target: document.body, props: { source } });
+function render(source: string, links = false): HTMLElement {
+  shown = mount(Markdown, { target: document.body, props: { source, links } });
   flushSync();
   return document.body.querySelector(".markdown") as HTMLElement;
 }
@@ -22,7 +22,7 @@ afterEach(async () => {
 const ELEMENTS = new Set(
   "div,dl,dt,dd,h2,h3,h4,h5,h6,p,pre,code,blockquote,ul,ol,li,span,table,thead,tbody,tr,th,td,hr,strong,em,del,br".split(","),
 );
-const ATTRIBUTES = new Set(["class", "tabindex", "start", "aria-hidden"]);
+const ATTRIBUTES = new Set(["class", "tabindex", "start", "aria-hidden", "dir"]);
 
 const HOSTILE = [
   "<script>window.pwned = 1</script>",
@@ -75,6 +75,29 @@ describe("a hostile card", () => {
       for (const { name } of element.attributes) expect(ATTRIBUTES, element.outerHTML).toContain(name);
     }
     expect((window as unknown as { pwned?: number }).pwned).toBeUndefined();
+  });
+
+  it.each(HOSTILE)("leads nowhere but to the web where links may be followed: %s", (source) => {
+    const shownAt = render(source, true);
+    for (const element of shownAt.querySelectorAll("*")) {
+      expect([...ELEMENTS, "a"], element.outerHTML).toContain(element.localName);
+      if (element.localName !== "a") continue;
+      expect(element.getAttribute("href")).toMatch(/^https?:\/\/[a-z]/);
+      expect(element.getAttribute("rel")).toContain("noopener");
+      expect(element.getAttribute("target")).toBe("_blank");
+    }
+    expect((window as unknown as { pwned?: number }).pwned).toBeUndefined();
+  });
+
+  it("follows only whole web addresses without a name before the host", () => {
+    expect(webAddress("HTTPS://example.org/a b")).toBe("https://example.org/a%20b");
+    for (const bad of ["javascript:x", "//evil.example", "/settings", "https://bank.example@evil.example", "https:evil", "data:text/html,x", "ftp://x.example", "http://"]) {
+      expect(webAddress(bad), bad).toBeUndefined();
+    }
+  });
+
+  it("shows characters that would hide or reorder", () => {
+    expect(render("a\u202eb \u200b").textContent).toContain("aU+202Eb");
   });
 
   it("does not lose what the markup said", () => {
