@@ -13,5 +13,8 @@ export const datasetVersions = (): Query<"data_list"> => query("data_list", {}, 
 /** Model versions, newest first. */
 export const modelVersions = (): Query<"model_list"> => query("model_list", { name: null, status: null }, ["models"]);
 
+/** Labelling projects, newest first, with the own progress in each. */
+export const labelProjects = (): Query<"label_project_list"> => query("label_project_list", {}, ["feedback"]);
+
 /** Base models on this machine. */
 export const baseModels = (): Query<"base_list"> => query("base_list", {}, ["models", "datasets", "jobs"]);

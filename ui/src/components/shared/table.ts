@@ -14,6 +14,8 @@ export interface Column<R> {
   sort?: (row: R) => number | string | null | undefined;
   /** The first click sorts from the largest. */
   descending?: boolean;
+  /** The head is for screen readers only: the cells say it themselves. */
+  bare?: boolean;
   /** More about the column, on hover: the full name, the unit. */
   hint?: string;
 }

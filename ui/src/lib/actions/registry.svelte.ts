@@ -6,6 +6,7 @@ import type { Action, Scope } from "./action";
 import { ariaKeys, strokeOf, strokesOf } from "./action";
 import { composing } from "./composing";
 import { datasets } from "./datasets";
+import { feedback } from "./feedback";
 import { models } from "./models";
 import { people } from "./people";
 import { playground } from "./playground";
@@ -13,7 +14,7 @@ import { review } from "./review";
 import { shell } from "./shell";
 import { training } from "./training";
 
-const table = [...shell, ...datasets, ...training, ...models, ...playground, ...people, ...review] as const;
+const table = [...shell, ...datasets, ...training, ...models, ...playground, ...people, ...review, ...feedback] as const;
 
 /** Every action, in the order of palette and sheet. */
 export const ACTIONS: readonly Action[] = table;

@@ -10,6 +10,7 @@ import House from "@lucide/svelte/icons/house";
 import LayoutGrid from "@lucide/svelte/icons/layout-grid";
 import UsersRound from "@lucide/svelte/icons/users-round";
 import Settings from "@lucide/svelte/icons/settings";
+import SquarePen from "@lucide/svelte/icons/square-pen";
 
 /** One page. */
 export interface Place {
@@ -26,7 +27,13 @@ export const SETTINGS: Place = { href: "/settings", title: "shell.nav.settings",
 export const PEOPLE: Place = { href: "/people", title: "people.title", action: "go.people", icon: UsersRound };
 
 export const GROUPS: readonly { title: PlainKey; places: readonly Place[] }[] = [
-  { title: "shell.nav.data", places: [{ href: "/datasets", title: "shell.nav.datasets", action: "go.datasets", icon: Database }] },
+  {
+    title: "shell.nav.data",
+    places: [
+      { href: "/datasets", title: "shell.nav.datasets", action: "go.datasets", icon: Database },
+      { href: "/feedback", title: "shell.nav.feedback", action: "go.feedback", icon: SquarePen },
+    ],
+  },
   {
     title: "shell.nav.train",
     places: [

@@ -1,6 +1,7 @@
 // Texts by domain; a new domain is named here as in en/.
 import { datasets } from "./datasets";
 import { home } from "./home";
+import { labelling } from "./labelling";
 import { models } from "./models";
 import { people } from "./people";
 import { playground } from "./playground";
@@ -10,4 +11,4 @@ import { shared } from "./shared";
 import { shell } from "./shell";
 import { training } from "./training";
 
-export const ja = { datasets, home, models, people, playground, review, settings, shared, shell, training };
+export const ja = { datasets, home, labelling, models, people, playground, review, settings, shared, shell, training };
