@@ -340,8 +340,8 @@ pub fn judgement(project: &LabelProject, item: &LabelItem, answers: &Answers, sh
                 });
             }
             (QuestionKind::Correction, Answer::Text(text)) => {
-                // A correction that changes nothing says that the answer stands: no better text.
-                if *text != item.output_text {
+                // A correction that changes nothing says that an answer stands as it is: no better text.
+                if *text != item.output_text && item.other_text.as_ref() != Some(text) {
                     made.corrected_text = Some(text.clone());
                 }
             }

@@ -1,4 +1,5 @@
 // The lists that many views read: asked with the same arguments everywhere, so that all share one answer.
+import type { Args } from "./api";
 import { query, type Query } from "./cache.svelte";
 
 /** Training runs, newest first. Must be called while a component is set up, like `query`. */
@@ -18,3 +19,16 @@ export const labelProjects = (): Query<"label_project_list"> => query("label_pro
 
 /** Base models on this machine. */
 export const baseModels = (): Query<"base_list"> => query("base_list", {}, ["models", "datasets", "jobs"]);
+
+/** Dataset versions and models that learned from feedback which was withdrawn since. */
+export const withdrawnMarks = (): Query<"provenance_marks"> => query("provenance_marks", {}, ["feedback", "datasets", "models"]);
+
+/** The feedback that a dataset version or a model learned from; null asks nothing. */
+export const provenanceOf = (id: () => string | null): Query<"provenance"> =>
+  query("provenance", () => {
+    const wanted = id();
+    return wanted === null ? null : { id: wanted };
+  }, ["feedback", "datasets", "models"]);
+
+/** Statistics of all feedback: they also name every reviewer and kind of rewriting there is. */
+export const allFeedback = (): Query<"feedback_stats"> => query("feedback_stats", {} as Args<"feedback_stats">, ["feedback"]);

@@ -101,8 +101,10 @@ fn every_kind_of_answer_finds_its_place_in_the_row() {
     assert_eq!(made.critique.as_deref(), Some("so-so"));
     assert_eq!(made.flags, ["facts"]);
     assert_eq!(made.answers, answers);
-    let same = Answers::from([("better".to_owned(), text("a")), ("correction".to_owned(), text("out"))]);
-    assert_eq!(judgement(&whole(), &item(), &same, ShownOrder::AFirst).corrected_text, None);
+    for unchanged in ["out", "other"] {
+        let same = Answers::from([("better".to_owned(), text("a")), ("correction".to_owned(), text(unchanged))]);
+        assert_eq!(judgement(&whole(), &item(), &same, ShownOrder::AFirst).corrected_text, None);
+    }
 }
 
 #[test]

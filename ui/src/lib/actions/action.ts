@@ -3,7 +3,7 @@ import type { Needs } from "../api/session.svelte";
 import type { PlainKey } from "../i18n/index.svelte";
 
 /** Where an action's keys work: everywhere, in the list that has the focus, or on one kind of page. */
-export type Scope = "everywhere" | "list" | "dataset" | "datasets" | "model" | "models" | "new_run" | "people" | "playground" | "run" | "runs" | "settings" | "review" | "feedback" | "decide";
+export type Scope = "everywhere" | "list" | "dataset" | "datasets" | "model" | "models" | "new_run" | "people" | "playground" | "run" | "runs" | "settings" | "review" | "feedback" | "decide" | "feedback_rows" | "preferences";
 
 /** One thing the user can do. Buttons, palette, shortcut sheet and key hints all read it here. */
 export interface Action {

@@ -10,11 +10,12 @@ import { feedback } from "./feedback";
 import { models } from "./models";
 import { people } from "./people";
 import { playground } from "./playground";
+import { preferences } from "./preferences";
 import { review } from "./review";
 import { shell } from "./shell";
 import { training } from "./training";
 
-const table = [...shell, ...datasets, ...training, ...models, ...playground, ...people, ...review, ...feedback] as const;
+const table = [...shell, ...datasets, ...training, ...models, ...playground, ...people, ...review, ...feedback, ...preferences] as const;
 
 /** Every action, in the order of palette and sheet. */
 export const ACTIONS: readonly Action[] = table;

@@ -11,6 +11,7 @@ export const shell = [
   { id: "go.home", title: "shell.action.go_home", scope: "everywhere", keys: "g h" },
   { id: "go.datasets", title: "shell.action.go_datasets", scope: "everywhere", keys: "g d" },
   { id: "go.feedback", title: "shell.action.go_feedback", scope: "everywhere", keys: "g f" },
+  { id: "go.preferences", title: "shell.action.go_preferences", scope: "everywhere", keys: "g r" },
   { id: "go.runs", title: "shell.action.go_runs", scope: "everywhere", keys: "g t" },
   { id: "go.base_models", title: "shell.action.go_base_models", scope: "everywhere", keys: "g b" },
   { id: "go.models", title: "shell.action.go_models", scope: "everywhere", keys: "g m" },

@@ -57,6 +57,12 @@ export function date(at_ms: Maybe, now_ms: number): string {
   return new Intl.DateTimeFormat(locale.tag, { day: "numeric", month: "short", ...(same ? {} : { year: "numeric" }) }).format(at_ms);
 }
 
+/** A day counted from 1970, UTC: 21 Nov, on request with its year. */
+export function dayDate(day: Maybe, more: { year?: boolean } = {}): string {
+  if (!there(day)) return NO_VALUE;
+  return new Intl.DateTimeFormat(locale.tag, { timeZone: "UTC", day: "numeric", month: "short", ...(more.year ? { year: "numeric" } : {}) }).format(day * 86_400_000);
+}
+
 /** A time of day: 14:31. */
 export function time(at_ms: Maybe): string {
   if (!there(at_ms)) return NO_VALUE;

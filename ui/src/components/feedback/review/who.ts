@@ -1,6 +1,7 @@
 // Under whose name drafts are kept in this browser.
+import { session } from "$lib/api/session.svelte";
 
-/** The one who sits here. Until the program knows users, there is one. */
+/** The one who sits here. */
 export function reviewer(): string {
-  return "local";
+  return session.who?.user?.id ?? "owner";
 }

@@ -3,6 +3,12 @@
 import type { Slot } from "./palette";
 import type { Track, XAxis } from "./track";
 
+/** Lower and upper ends of intervals, row by row those of the solid line. */
+export interface Band {
+  readonly low: Track;
+  readonly high: Track;
+}
+
 /** One run in one chart: a solid line, its raw values behind it, and a dashed companion (validation). */
 export interface Curve {
   readonly id: string;
@@ -14,6 +20,8 @@ export interface Curve {
   readonly raw: Track | null;
   /** The dashed line. */
   readonly second: Track | null;
+  /** The interval of each value of the solid line, drawn as a band; none where there is none. */
+  readonly band?: Band;
   /** Whether points still arrive. */
   readonly isLive: boolean;
   /** Drawn over the others. */
@@ -29,11 +37,13 @@ export interface Reading {
   readonly main: number;
   readonly raw: number;
   readonly second: number;
+  /** The interval, where the curve has a band and this point an interval. */
+  readonly interval?: readonly [number, number];
 }
 
-/** The three tracks of a curve that exist. */
+/** The tracks of a curve that exist. */
 export function tracksOf(curve: Curve): Track[] {
-  return [curve.main, curve.raw, curve.second].filter((track): track is Track => track !== null);
+  return [curve.main, curve.raw, curve.second, curve.band?.low, curve.band?.high].filter((track): track is Track => track != null);
 }
 
 /** The point of any curve that lies nearest to a place; null if there is no point at all. */
@@ -66,7 +76,13 @@ export function readingAt(curve: Curve, axis: XAxis, x: number): Reading | null 
     main: curve.main.y.at(index),
     raw: curve.raw?.y.at(index) ?? NaN,
     second: curve.second ? latestUpTo(curve.second, axis, column.at(index)) : NaN,
+    ...intervalAt(curve, index),
   };
+}
+
+function intervalAt({ band }: Curve, index: number): Pick<Reading, "interval"> {
+  if (!band || Number.isNaN(band.low.y.at(index))) return {};
+  return { interval: [band.low.y.at(index), band.high.y.at(index)] };
 }
 
 function isInGap(curve: Curve, at: number, index: number, axis: XAxis, x: number): boolean {

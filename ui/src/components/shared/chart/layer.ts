@@ -83,7 +83,7 @@ export class LineLayer {
 function keyOf(scene: Scene): unknown[] {
   const { curves, axis, xScale, yScale, palette, ratio, hovered } = scene;
   const scales = [xScale, yScale].flatMap((s) => [s.growth, s.min, s.max, s.from, s.to]);
-  const looks = curves.flatMap((c) => [c.id, c.slot, c.isLive, c.isFront, c.main, c.raw, c.second]);
+  const looks = curves.flatMap((c) => [c.id, c.slot, c.isLive, c.isFront, c.main, c.raw, c.second, c.band?.low]);
   const states = curves.flatMap(tracksOf).flatMap((track) => [
     track.rows.epoch,
     "weight" in track ? track.weight : 0,

@@ -3,7 +3,7 @@
 import type { Curve } from "./curve";
 import type { Palette } from "./palette";
 import { pixel, type Scale } from "./scale";
-import { traceLine, traceRange, type BarPen, type Strokes } from "./trace";
+import { bandOutlines, traceLine, traceRange, type BarPen, type Strokes } from "./trace";
 import type { Track, XAxis } from "./track";
 
 /** Curves and the scales they are laid on; scales are in pixels of the canvas. */
@@ -20,7 +20,7 @@ export interface Scene {
 }
 
 /** Widths and shares of the look, in CSS pixels. */
-export const LOOK = { line: 1.5, raw: 1, rawShare: 0.24, asideShare: 0.24, dash: [4, 3], end: 3, point: 1.75 } as const;
+export const LOOK = { line: 1.5, raw: 1, rawShare: 0.24, asideShare: 0.24, bandShare: 0.12, dash: [4, 3], end: 3, point: 1.75 } as const;
 
 /** The zigzag at the foot of a broken axis, from its foot upwards. */
 export const BREAK_MARK: readonly (readonly [number, number])[] = [
@@ -53,9 +53,9 @@ class CanvasPen implements BarPen {
     this.ctx.lineTo(x, y);
   }
   dot(x: number, y: number): void {
-    // A tiny line with a round cap: the stroke makes the dot.
-    this.ctx.moveTo(x - this.width / 4, y);
-    this.ctx.lineTo(x + this.width / 4, y);
+    // Filled at once, as bars are: a stroke of the line's width would hardly be seen.
+    const side = (2 * LOOK.point * this.width) / LOOK.line;
+    this.ctx.fillRect(x - side / 2, y - side / 2, side, side);
   }
   bar(x: number, top: number, bottom: number): void {
     const { ctx, width, across } = this;
@@ -75,6 +75,12 @@ export function paint(ctx: CanvasRenderingContext2D, scene: Scene, part: Part | 
   ctx.lineCap = "round";
   const order = paintOrder(scene.curves, hovered);
   const share = (curve: Curve) => (hovered === null || hovered === curve.id ? 1 : LOOK.asideShare);
+  for (const curve of order) {
+    if (!curve.band) continue;
+    ctx.globalAlpha = LOOK.bandShare * share(curve);
+    ctx.fillStyle = palette.series[curve.slot];
+    paintBand(ctx, bandOutlines(strokes(scene, curve.band.low, null), curve.band.high), ratio);
+  }
   for (const curve of order) {
     if (!curve.raw) continue;
     ctx.globalAlpha = LOOK.rawShare * share(curve);
@@ -119,6 +125,20 @@ function paintDashed(ctx: CanvasRenderingContext2D, what: Strokes, width: number
   ctx.stroke();
   ctx.setLineDash([]);
   ctx.lineCap = "round";
+}
+
+/** Fills each outline; a lone point's interval has no width of its own and gets some. */
+function paintBand(ctx: CanvasRenderingContext2D, outlines: readonly (readonly [number, number])[][], ratio: number): void {
+  for (const outline of outlines) {
+    const [first, second] = outline;
+    if (outline.length === 2 && first && second) {
+      ctx.fillRect(first[0] - LOOK.end * ratio, first[1], 2 * LOOK.end * ratio, second[1] - first[1]);
+      continue;
+    }
+    ctx.beginPath();
+    outline.forEach(([x, y], i) => (i === 0 ? ctx.moveTo(x, y) : ctx.lineTo(x, y)));
+    ctx.fill();
+  }
 }
 
 function paintEnd(ctx: CanvasRenderingContext2D, scene: Scene, curve: Curve): void {

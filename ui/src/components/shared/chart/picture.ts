@@ -7,7 +7,7 @@ import type { Palette } from "./palette";
 import { mapper, pixel, type Scale } from "./scale";
 import type { LineStyle, PathCommand, Surface } from "./surface";
 import type { Ticks } from "./ticks";
-import { traceLine, traceRange, type BarPen, type Strokes } from "./trace";
+import { bandOutlines, traceLine, traceRange, type BarPen, type Strokes } from "./trace";
 import type { Track } from "./track";
 import { viewOf, xTicks, yTicks, type ViewOptions } from "./view";
 
@@ -78,6 +78,7 @@ function drawCurve(surface: Surface, curve: Curve, colour: string, axis: ViewOpt
     surface.path(pen.commands, style);
     for (const [px, py] of pen.dots) surface.circle(px, py, LOOK.point, colour);
   };
+  if (curve.band) for (const outline of bandOutlines(strokes(curve.band.low), curve.band.high)) surface.area(outline, colour, LOOK.bandShare);
   if (curve.raw) {
     const pen = new CommandPen();
     traceRange(strokes(curve.raw), pen);

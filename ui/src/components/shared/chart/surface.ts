@@ -19,6 +19,8 @@ export interface TextStyle {
 /** Draws lines, areas and texts. A path is a list of `M x y`, `L x y` commands. */
 export interface Surface {
   path(commands: readonly PathCommand[], style: LineStyle): void;
+  /** A filled outline. */
+  area(outline: readonly (readonly [number, number])[], colour: string, opacity: number): void;
   circle(x: number, y: number, radius: number, colour: string): void;
   text(text: string, x: number, y: number, style: TextStyle): void;
   /** Everything until `unclip` is cut at this box. */
@@ -48,6 +50,11 @@ export class SvgSurface implements Surface {
     const d = commands.map(([kind, x, y]) => `${kind}${short(x)} ${short(y)}`).join("");
     const more = `${opacity === undefined ? "" : ` stroke-opacity="${opacity}"`}${dash ? ` stroke-dasharray="${dash.join(" ")}"` : ""}`;
     this.#parts.push(`<path d="${d}" stroke="${colour}" stroke-width="${width}"${more}/>`);
+  }
+
+  area(outline: readonly (readonly [number, number])[], colour: string, opacity: number): void {
+    const points = outline.map(([x, y]) => `${short(x)},${short(y)}`).join(" ");
+    this.#parts.push(`<polygon points="${points}" fill="${colour}" fill-opacity="${opacity}"/>`);
   }
 
   circle(x: number, y: number, radius: number, colour: string): void {
@@ -117,6 +124,16 @@ export class CanvasSurface implements Surface {
     }
     ctx.stroke();
     ctx.setLineDash([]);
+    ctx.globalAlpha = 1;
+  }
+
+  area(outline: readonly (readonly [number, number])[], colour: string, opacity: number): void {
+    const { ctx } = this;
+    ctx.globalAlpha = opacity;
+    ctx.fillStyle = colour;
+    ctx.beginPath();
+    outline.forEach(([x, y], i) => (i === 0 ? ctx.moveTo(x, y) : ctx.lineTo(x, y)));
+    ctx.fill();
     ctx.globalAlpha = 1;
   }
 

@@ -9,7 +9,7 @@ import type { Rows, Track, XAxis } from "./track";
 /** One column of the table. */
 export interface TableColumn {
   readonly curve: Curve;
-  readonly kind: "main" | "raw" | "second";
+  readonly kind: "main" | "raw" | "second" | "low" | "high";
   readonly track: Track;
 }
 
@@ -40,6 +40,7 @@ export function columnsOf(curves: readonly Curve[]): TableColumn[] {
     const columns: TableColumn[] = [];
     if (curve.raw) columns.push({ curve, kind: "raw", track: curve.raw });
     columns.push({ curve, kind: "main", track: curve.main });
+    if (curve.band) columns.push({ curve, kind: "low", track: curve.band.low }, { curve, kind: "high", track: curve.band.high });
     if (curve.second) columns.push({ curve, kind: "second", track: curve.second });
     return columns;
   });
@@ -57,7 +58,12 @@ export function tableColumns(curves: readonly Curve[], axis: XAxis, axisTitle: s
   const x = places(curves, axis);
   const values = (track: Track) => Float64Array.from({ length: x.length }, (_, i) => cell(track, axis, x.at(i)));
   return [
-    { title: axisTitle, values: x.data.slice(0, x.length) },
+    { title: axisTitle, values: axis === "day" ? Array.from(x.data.slice(0, x.length), isoDay) : x.data.slice(0, x.length) },
     ...columnsOf(curves).map((column) => ({ title: title(column), values: values(column.track) })),
   ];
+}
+
+/** A day as files have it: 2025-11-21. */
+function isoDay(day: number): string {
+  return new Date(day * 86_400_000).toISOString().slice(0, 10);
 }

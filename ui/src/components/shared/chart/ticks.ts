@@ -77,6 +77,16 @@ export function logTicks(min: number, max: number, most: number): Ticks {
   return { values, decimals: Math.max(0, -Math.floor(Math.log10(min))), hasOwnDecimals: true };
 }
 
+const DAY_STEPS = [1, 2, 7, 14, 28, 56, 91, 182, 364];
+
+/** Marks of an axis of days: days or weeks from the first one on, so that they stand under points. */
+export function dayTicks(min: number, max: number, most: number): Ticks {
+  const first = Math.ceil(min - 1e-9);
+  const step = DAY_STEPS.find((days) => (max - min) / days <= most) ?? 364 * Math.ceil((max - min) / 364 / most);
+  const values = Array.from({ length: Math.floor((max - first) / step + 1e-9) + 1 }, (_, i) => first + i * step);
+  return { values, decimals: 0 };
+}
+
 const TIME_STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400];
 
 /** Marks of an axis in seconds: steps of a clock. */

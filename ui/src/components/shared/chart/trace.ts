@@ -62,6 +62,32 @@ export function traceLine(strokes: Strokes, pen: Pen): void {
   else points(strokes, from, to, pen);
 }
 
+/** The outlines of a band: along its upper edge and back along the lower one, a new one after each gap. A lone point gives an outline of two. */
+export function bandOutlines(low: Strokes, high: Track): [number, number][][] {
+  const { x, track, xScale, yScale } = low;
+  const [px, py] = [mapper(xScale), mapper(yScale)];
+  const outlines: [number, number][][] = [];
+  let top: [number, number][] = [];
+  let bottom: [number, number][] = [];
+  const flush = () => {
+    if (top.length > 0) outlines.push([...top, ...bottom.reverse()]);
+    [top, bottom] = [[], []];
+  };
+  const { from, to } = visible(low);
+  for (let i = from; i < to; i++) {
+    if (track.rows.breaks.includes(i)) flush();
+    const [a, b] = [track.y.at(i), high.y.at(i)];
+    if (Number.isNaN(a) || Number.isNaN(b)) {
+      flush();
+      continue;
+    }
+    top.push([px(x.at(i)), py(b)]);
+    bottom.push([px(x.at(i)), py(a)]);
+  }
+  flush();
+  return outlines;
+}
+
 /** Draws the range of the values in each pixel column, joined with its neighbours; where points are few, a line. */
 export function traceRange(strokes: Strokes, pen: BarPen): void {
   const { from, to } = visible(strokes);

@@ -4,12 +4,12 @@ import { Column } from "./column";
 import { Ema } from "./ema";
 import { Pyramid } from "./pyramid";
 
-/** What the x axis counts. */
-export type XAxis = "step" | "tokens" | "time";
+/** What the x axis counts; a day is counted from 1970, UTC. */
+export type XAxis = "step" | "tokens" | "time" | "day";
 
 /** The places of a curve's points on each x axis, and where points are missing. */
 export class Rows {
-  readonly x: Record<XAxis, Column> = { step: new Column(), tokens: new Column(), time: new Column() };
+  readonly x: Record<XAxis, Column> = { step: new Column(), tokens: new Column(), time: new Column(), day: new Column() };
   /** Indices before which points are missing: a line is broken there. Ascending. */
   readonly breaks: number[] = [];
   /** Grows when points that were there before are changed or cut; appending does not count. */
@@ -25,12 +25,13 @@ export class Rows {
   }
 
   /** Appends a place; a jump of more than one and a half strides is a gap. */
-  push(step: number, tokens: number, time: number): void {
+  push(step: number, tokens: number, time: number, day = 0): void {
     const index = this.length;
     if (index > 0 && this.stride > 0 && step - this.x.step.last() > 1.5 * this.stride) this.breaks.push(index);
     this.x.step.push(step);
     this.x.tokens.push(tokens);
     this.x.time.push(time);
+    this.x.day.push(day);
   }
 
   /** Forgets everything from an index on. */

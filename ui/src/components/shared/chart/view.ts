@@ -4,7 +4,7 @@ import type { Column } from "./column";
 import { tracksOf, type Curve } from "./curve";
 import { xEnd, yRange, type Floor, type Range } from "./range";
 import type { Growth } from "./scale";
-import { countTicks, decimalsOf, logTicks, multiples, timeTicks, type Ticks } from "./ticks";
+import { countTicks, dayTicks, decimalsOf, logTicks, multiples, timeTicks, type Ticks } from "./ticks";
 import type { Track, XAxis } from "./track";
 
 /** A horizontal line with a meaning: a limit of memory, a clip of the gradient. */
@@ -23,6 +23,8 @@ export interface ViewOptions {
   readonly limits: readonly Limit[];
   /** Where all charts of the screen end at least, so that they share one x axis. */
   readonly end: number | null;
+  /** What the y axis never goes beyond: ratings end at 5, though an interval may reach further. */
+  readonly bounds?: readonly [number, number] | null;
 }
 
 /** Both ranges. */
@@ -44,6 +46,18 @@ export function endOf(curves: readonly Curve[], axis: XAxis): number {
   return allDone && last > 0 ? last : xEnd(last, planned);
 }
 
+/** The left end: steps, tokens and seconds are counted from 0, days are not. */
+export function startOf(curves: readonly Curve[], axis: XAxis): number {
+  if (axis !== "day") return 0;
+  const firsts = curves.flatMap(tracksOf).filter((track) => track.rows.length > 0).map((track) => track.rows.x.day.at(0));
+  return firsts.length === 0 ? 0 : Math.min(...firsts);
+}
+
+/** A single day stands in the middle. */
+function wide(min: number, max: number): { min: number; max: number } {
+  return max > min ? { min, max } : { min: min - 1, max: min + 1 };
+}
+
 /** Something that happened at a place of the x axis. */
 export interface Mark {
   readonly at: number;
@@ -55,7 +69,7 @@ export interface Mark {
 /** What is shown of these curves; `most` marks fit on the y axis. */
 export function viewOf(options: ViewOptions, most: number): View {
   const { curves, axis, zoom, growth, floor, limits } = options;
-  const x = zoom ? { min: zoom[0], max: zoom[1] } : { min: 0, max: Math.max(endOf(curves, axis), options.end ?? 0) };
+  const x = zoom ? { min: zoom[0], max: zoom[1] } : wide(startOf(curves, axis), Math.max(endOf(curves, axis), options.end ?? 0));
   let low = Infinity;
   let high = -Infinity;
   for (const curve of curves) {
@@ -73,7 +87,9 @@ export function viewOf(options: ViewOptions, most: number): View {
   }
   // A limit near the curves is shown; one far above would flatten them.
   for (const { value } of limits) if (value > 0 && (low > high || value <= 3 * high)) high = Math.max(high, value);
-  return { x, y: yRange(low, high, growth, floor, most) };
+  const y = yRange(low, high, growth, floor, most);
+  const { bounds } = options;
+  return { x, y: bounds ? { ...y, min: Math.max(y.min, bounds[0]), max: Math.min(y.max, bounds[1]) } : y };
 }
 
 /** Index after the last place that is at most `max`. */
@@ -103,6 +119,7 @@ export function endTicks(min: number, max: number): Ticks {
 /** Marks of the x axis. */
 export function xTicks(axis: XAxis, min: number, max: number, most: number): Ticks {
   if (axis === "time") return timeTicks(min, max, most);
+  if (axis === "day") return dayTicks(min, max, most);
   return countTicks(min, max, most);
 }
 

@@ -9,6 +9,7 @@ import Database from "@lucide/svelte/icons/database";
 import House from "@lucide/svelte/icons/house";
 import LayoutGrid from "@lucide/svelte/icons/layout-grid";
 import UsersRound from "@lucide/svelte/icons/users-round";
+import ListOrdered from "@lucide/svelte/icons/list-ordered";
 import Settings from "@lucide/svelte/icons/settings";
 import SquarePen from "@lucide/svelte/icons/square-pen";
 
@@ -31,7 +32,7 @@ export const GROUPS: readonly { title: PlainKey; places: readonly Place[] }[] = 
     title: "shell.nav.data",
     places: [
       { href: "/datasets", title: "shell.nav.datasets", action: "go.datasets", icon: Database },
-      { href: "/feedback", title: "shell.nav.feedback", action: "go.feedback", icon: SquarePen },
+      { href: "/feedback", title: "shell.nav.feedback", action: "go.feedback", icon: SquarePen, href: "/preferences", title: "shell.nav.preferences", action: "go.preferences", icon: ListOrdered },
     ],
   },
   {

@@ -30,6 +30,7 @@ export const training = {
   chart_axis_step: "Step",
   chart_axis_tokens: "Tokens",
   chart_axis_time: "Time",
+  chart_axis_day: "Day",
   chart_end_values: "{main}, val {second}",
   chart_view: "Show as",
   chart_view_chart: "Chart",

@@ -30,6 +30,7 @@ export const training: Translation<typeof en> = {
   chart_axis_step: "ステップ",
   chart_axis_tokens: "トークン",
   chart_axis_time: "時間",
+  chart_axis_day: "日",
   chart_end_values: "{main}、検証 {second}",
   chart_view: "表示",
   chart_view_chart: "グラフ",
