@@ -1,5 +1,5 @@
 // Under whose name drafts are kept in this browser.
-import { session } from "$lib/api/session.svelte";
+import { session } from "$lib/api";
 
 /** The one who sits here. */
 export function reviewer(): string {
