@@ -7,7 +7,7 @@ mod made;
 pub(crate) mod provenance;
 pub mod types;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 use tb_core::{

@@ -71,6 +71,12 @@ pub enum Task {
     Session(Words),
     /// Who changed what: list
     Audit(Words),
+    /// Feedback: submit, list, get, stats, withdraw, import, export; text diff, provenance and marks of what learned from it
+    Feedback(Words),
+    /// Labelling projects: project-create, project-list, take, submit, agreement, items, adjudicate
+    Label(Words),
+    /// Training data made of feedback: preview, build
+    Preference(Words),
     /// The event stream: after
     Events(Words),
 }
@@ -358,6 +364,10 @@ mod tests {
             "tonebridge user add yuki --role reviewer --password -",
             "tonebridge token create nightly --user yuki --expires-in-days 90",
             "tonebridge audit list --actor yuki",
+            "tonebridge feedback import rows.csv --dry-run true",
+            "tonebridge feedback export rows.jsonl --model-id m --since 2026-01-01",
+            "tonebridge feedback submit --input-text a --output-text b --rating 4",
+            "tonebridge feedback withdraw fbk_1 --reason mistake",
             "tonebridge doctor",
         ] {
             Args::try_parse_from(line.split(' ')).unwrap_or_else(|e| panic!("{line}: {e}"));

@@ -5,6 +5,7 @@ mod args;
 mod demo;
 mod download;
 mod export;
+mod feedback;
 mod hidden;
 mod home;
 mod measure;
@@ -88,6 +89,9 @@ async fn run(args: &Args, output: &Output) -> Result<(), ApiError> {
         Task::Token(words) => table::run(&ctx, "token", &words.words, output).await,
         Task::Session(words) => table::run(&ctx, "session", &words.words, output).await,
         Task::Audit(words) => table::run(&ctx, "audit", &words.words, output).await,
+        Task::Feedback(words) => table::run(&ctx, "feedback", &words.words, output).await,
+        Task::Label(words) => table::run(&ctx, "label", &words.words, output).await,
+        Task::Preference(words) => table::run(&ctx, "preference", &words.words, output).await,
         Task::Events(words) => table::run(&ctx, "events", &words.words, output).await,
     }
 }

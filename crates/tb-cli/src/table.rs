@@ -9,7 +9,7 @@ use tb_api::{
 use tb_core::{ApiError, ErrorCode};
 
 use crate::{
-    download, export, hidden,
+    download, export, feedback, hidden,
     output::{Output, table},
     train::call,
 };
@@ -32,7 +32,7 @@ pub async fn run(ctx: &Ctx, noun: &str, words: &[String], output: &Output) -> Re
         "secret_set" => hidden::secret(arguments(&name, rest)?, &mut hidden::Standard)?,
         "user_add" => hidden::of_new_user(arguments(&name, rest)?, &mut hidden::Standard)?,
         "user_set_password" => hidden::of_user(arguments(&name, rest)?, &mut hidden::Standard)?,
-        _ => arguments(&name, rest)?,
+        _ => feedback::arguments(&name, arguments(&name, rest)?)?,
     };
     match name.as_str() {
         "model_download" => return download::run(ctx, Value::Object(arguments), output).await,
@@ -44,7 +44,8 @@ pub async fn run(ctx: &Ctx, noun: &str, words: &[String], output: &Output) -> Re
     if matches!(name.as_str(), "job_start" | "job_resume" | "sample_start" | "eval_start") {
         ctx.settle().await?;
     }
-    output.result(&result, &shown(&result));
+    let text = feedback::shown(&name, &result).unwrap_or_else(|| shown(&result));
+    output.result(&result, &text);
     Ok(())
 }
 
@@ -74,7 +75,10 @@ pub async fn doctor(ctx: &Ctx, output: &Output) -> Result<(), ApiError> {
 }
 
 /// Commands whose names do not begin with the noun under which they are found.
-const ELSEWHERE: [(&str, &str, &str); 5] = [
+const ELSEWHERE: [(&str, &str, &str); 8] = [
+    ("feedback", "diff", "text_diff"),
+    ("feedback", "provenance", "provenance"),
+    ("feedback", "marks", "provenance_marks"),
     ("settings", "fields", "training_fields"),
     ("settings", "devices", "devices"),
     ("settings", "status", "status"),
@@ -148,7 +152,8 @@ fn settings(words: &[&str]) -> Result<Map<String, Value>, ApiError> {
 /// A value that is JSON is taken as JSON, everything else as text; a name given twice makes a list.
 fn arguments(name: &str, words: &[&str]) -> Result<Map<String, Value>, ApiError> {
     let bare = match name {
-        "data_preview" | "data_import" | "base_inspect" | "base_add" | "base_remove" | "base_template" => "path",
+        "data_preview" | "data_import" | "base_inspect" | "base_add" | "base_remove" | "base_template"
+        | "feedback_import" | "feedback_export" => "path",
         "secret_set" | "secret_clear" | "user_add" | "token_create" => "name",
         "audit_list" => "subject",
         "events_after" => "seq",
@@ -173,6 +178,7 @@ fn arguments(name: &str, words: &[&str]) -> Result<Map<String, Value>, ApiError>
             "id" | "path" | "test_path" | "name" | "description" | "repo" | "revision" | "file" | "set"
             | "base_model" | "data" | "eval_data" | "adapter" | "model" | "dataset_id" | "model_id" | "spec"
             | "value" | "password" | "old" | "user" | "actor" | "subject" | "command" => Value::String(text),
+            text_only if feedback::TEXTS.contains(&text_only) => Value::String(text),
             _ => serde_json::from_str(&text).unwrap_or(Value::String(text)),
         };
         match map.get_mut(&key) {

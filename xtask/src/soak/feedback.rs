@@ -43,7 +43,7 @@ pub fn soak(args: &[String]) -> Result<()> {
     let program = program()?;
     let home = std::env::temp_dir().join(format!("soak-feedback-{}", std::process::id()));
     fs::create_dir(&home).with_context(|| format!("{} cannot be made", home.display()))?;
-    let result = run(&program, &home, rows, seed);
+    let result = send_and_kill(&program, &home, rows, seed);
     if result.is_ok() {
         fs::remove_dir_all(&home)?;
     } else {
@@ -76,7 +76,7 @@ struct Soak<'a> {
     sent: AtomicU64,
 }
 
-fn run(program: &Path, home: &Path, rows: u64, seed: u64) -> Result<()> {
+fn send_and_kill(program: &Path, home: &Path, rows: u64, seed: u64) -> Result<()> {
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let mut server = start(program, home, port)?;
     let token = fs::read_to_string(home.join("access-token")).context("the server left no access token")?;

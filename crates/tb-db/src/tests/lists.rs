@@ -12,7 +12,6 @@ use crate::{
     Page, ab_tests, deployments, evaluations, exports,
     feedback::{self as feedback_rows, FeedbackFilter},
     jobs::JobFilter,
-    metric_points,
     models::ModelFilter,
 };
 

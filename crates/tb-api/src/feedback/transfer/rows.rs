@@ -30,11 +30,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{problems_folder, seen::Seen};
-use crate::{
-    Ctx,
-    ctx::{blocking, now_ms},
-    feedback::types::ImportedFeedback,
-};
+use crate::{Ctx, ctx::now_ms, feedback::types::ImportedFeedback};
 
 /// Rows of one transaction.
 const PIECE_ROWS: usize = 500;

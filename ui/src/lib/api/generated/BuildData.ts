@@ -17,7 +17,7 @@ name: string,
  */
 kind: TrainingKind, 
 /**
- * Only answers of these versions; none takes all.
+ * Only answers of these versions, and choices in which one of them gave the second answer; none takes all.
  */
 model_ids: Array<ModelId>, 
 /**
@@ -53,7 +53,8 @@ test_share: number,
  */
 seed: number, 
 /**
- * The prompt as a text with `{input}` and `{transformation_type}`; none takes the input as it is.
+ * The prompt as a text with `{input}` and `{transformation_type}`; `{{` and `}}` stand for braces, and a paragraph whose
+ * columns are all empty is left out. None takes the input as it is.
  */
 template?: string, 
 /**

@@ -33,7 +33,7 @@ good_rating: number,
  */
 bad_rating: number, 
 /**
- * Least number of reviewers behind a row.
+ * Least number of reviewers who judged what a row says.
  */
 min_reviewers: number, 
 /**

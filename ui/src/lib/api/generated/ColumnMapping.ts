@@ -43,4 +43,16 @@ chosen: string,
 /**
  * Column of the worse answer.
  */
-rejected: string, };
+rejected: string, } | { "shape": "unpaired", 
+/**
+ * Column of the prompt.
+ */
+prompt: string, 
+/**
+ * Column of the answer.
+ */
+completion: string, 
+/**
+ * Column that says whether it is good: true or false, as a value or a word, or 1 or 0.
+ */
+label: string, };

@@ -3,7 +3,7 @@ import type { Message } from "./Message";
 import type { Said } from "./Said";
 
 /**
- * What a row holds.
+ * What a row holds. Written without a tag: a variant stands before every other whose fields are among its own.
  */
 export type Example = { 
 /**
@@ -18,6 +18,18 @@ chosen: Said,
  * The worse answer.
  */
 rejected: Said, } | { 
+/**
+ * The prompt.
+ */
+prompt: Said, 
+/**
+ * The answer.
+ */
+completion: Said, 
+/**
+ * Whether it is good.
+ */
+label: boolean, } | { 
 /**
  * The prompt.
  */

@@ -30,6 +30,6 @@ reviewers: Array<NamedFigures>,
  */
 trend: Trend, 
 /**
- * How many rows of each kind there are; counted over rows only where no filter but the time is set.
+ * How many rows hold each kind of judgement; a row that holds several counts in each.
  */
 kinds: Array<KindCount>, };

@@ -3,4 +3,4 @@
 /**
  * Why a feedback row made no training row.
  */
-export type LeftOut = "no_signal" | "tie" | "no_change" | "small_gap" | "few_reviewers" | "low_agreement" | "overruled" | "duplicate";
+export type LeftOut = "no_signal" | "tie" | "no_change" | "small_gap" | "few_reviewers" | "low_agreement" | "overruled" | "outranked" | "duplicate";

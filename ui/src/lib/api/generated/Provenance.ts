@@ -15,7 +15,7 @@ feedback_rows: number,
  */
 withdrawn: number, 
 /**
- * Dataset versions in between.
+ * Dataset versions made of feedback that stand between a model and the rows; none for a dataset.
  */
 datasets: Array<Named>, 
 /**

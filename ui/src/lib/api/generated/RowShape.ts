@@ -3,4 +3,4 @@
 /**
  * The shape of a row.
  */
-export type RowShape = "text" | "messages" | "prompt_completion" | "preference";
+export type RowShape = "text" | "messages" | "prompt_completion" | "preference" | "unpaired";
