@@ -32,7 +32,8 @@ export const GROUPS: readonly { title: PlainKey; places: readonly Place[] }[] = 
     title: "shell.nav.data",
     places: [
       { href: "/datasets", title: "shell.nav.datasets", action: "go.datasets", icon: Database },
-      { href: "/feedback", title: "shell.nav.feedback", action: "go.feedback", icon: SquarePen, href: "/preferences", title: "shell.nav.preferences", action: "go.preferences", icon: ListOrdered },
+      { href: "/feedback", title: "shell.nav.feedback", action: "go.feedback", icon: SquarePen },
+      { href: "/preferences", title: "shell.nav.preferences", action: "go.preferences", icon: ListOrdered },
     ],
   },
   {
