@@ -13,6 +13,11 @@ export interface Host {
   get(id: FeedbackId): Promise<Feedback>;
 }
 
+interface Page {
+  rows: readonly Feedback[];
+  done: boolean;
+}
+
 /** Which rows: those of a selection, or these. */
 export type Wanted = { readonly selection: FeedbackSelection } | { readonly ids: readonly FeedbackId[] };
 
@@ -23,8 +28,6 @@ export class RowSource {
   loading = $state(false);
   /** Why the last request failed; rows that came before are kept. */
   error = $state.raw<ApiError>();
-  /** Ids that no row has any more. */
-  gone = $state(0);
   #asked = 0;
   #ended = false;
 
@@ -38,7 +41,12 @@ export class RowSource {
     if (this.loading || this.done || this.#ended || this.error) return;
     this.loading = true;
     try {
-      await ("ids" in this.wanted ? this.#next(this.wanted.ids) : this.#page(this.wanted.selection));
+      const { rows, done } = await ("ids" in this.wanted ? this.#next(this.wanted.ids) : this.#page(this.wanted.selection));
+      if (this.#ended) return;
+      // Before the rows: whoever sees them may ask for more at once.
+      this.loading = false;
+      this.done = done;
+      this.rows = [...this.rows, ...rows];
     } catch (thrown) {
       if (!this.#ended) this.error = toApiError(thrown);
     } finally {
@@ -76,22 +84,17 @@ export class RowSource {
     else [this.rows, this.done] = [fresh, false];
   }
 
-  async #page(selection: FeedbackSelection): Promise<void> {
-    const page = await this.host.list(selection, this.rows.at(-1)?.id, PAGE_ROWS);
-    if (this.#ended) return;
-    this.rows = [...this.rows, ...page];
-    this.done = page.length < PAGE_ROWS;
+  async #page(selection: FeedbackSelection): Promise<Page> {
+    const rows = await this.host.list(selection, this.rows.at(-1)?.id, PAGE_ROWS);
+    return { rows, done: rows.length < PAGE_ROWS };
   }
 
-  async #next(ids: readonly FeedbackId[]): Promise<void> {
+  async #next(ids: readonly FeedbackId[]): Promise<Page> {
     const wanted = ids.slice(this.#asked, this.#asked + BY_ID_STEP);
     const found: (Feedback | undefined)[] = [];
     for (let from = 0; from < wanted.length; from += AT_ONCE) found.push(...(await Promise.all(wanted.slice(from, from + AT_ONCE).map((id) => this.#one(id)))));
-    if (this.#ended) return;
     this.#asked += wanted.length;
-    this.gone += found.filter((row) => row === undefined).length;
-    this.rows = [...this.rows, ...found.filter((row) => row !== undefined)];
-    this.done = this.#asked >= ids.length;
+    return { rows: found.filter((row) => row !== undefined), done: this.#asked >= ids.length };
   }
 
   async #one(id: FeedbackId): Promise<Feedback | undefined> {

@@ -90,6 +90,7 @@ export const preferences = {
   "reason.few_reviewers": "Too few reviewers",
   "reason.low_agreement": "Reviewers disagree",
   "reason.overruled": "Decision says otherwise",
+  "reason.outranked": "Said otherwise later, or a better answer was taken",
   "reason.duplicate": "An earlier row says the same",
   some_rows: { one: "See {n} of them", other: "See {n} of them" },
   examples: "First rows",

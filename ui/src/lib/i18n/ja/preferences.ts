@@ -92,6 +92,7 @@ export const preferences: Translation<typeof en> = {
   "reason.few_reviewers": "評価者が少ない",
   "reason.low_agreement": "評価者の意見が割れている",
   "reason.overruled": "裁定と異なる",
+  "reason.outranked": "後の判断、またはより良い回答が優先",
   "reason.duplicate": "前の行と同じ内容",
   some_rows: { other: "うち {n} 行を見る" },
   examples: "先頭の行",
