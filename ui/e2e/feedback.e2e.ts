@@ -83,7 +83,8 @@ async function compose(keys: CDPSession, page: Page, text: string): Promise<void
     await keys.send("Input.dispatchKeyEvent", { type: "keyUp", ...stroke });
   }
   await keys.send("Input.insertText", { text });
-  await page.evaluate(() => new Promise(requestAnimationFrame));
+  // A key within 30 ms of the end would be the one that ended the composition; no hand is so quick.
+  await page.waitForTimeout(80);
 }
 
 describe.sequential("two reviewers", () => {

@@ -8,7 +8,9 @@ export async function everyPage(page: Page): Promise<[name: string, path: string
       const answer = await fetch(`/rpc/${command}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(args) });
       return ((await answer.json()) as { id: string }[])[0]?.id;
     };
-    return { run: await first("job_list", { kind: "train" }), dataset: await first("data_list"), model: await first("model_list") };
+    const projects = await fetch("/rpc/label_project_list", { method: "POST", headers: { "content-type": "application/json" }, body: "{}" });
+    const project = ((await projects.json()) as { project: { id: string } }[])[0]?.project.id;
+    return { project, run: await first("job_list", { kind: "train" }), dataset: await first("data_list"), model: await first("model_list") };
   });
   return [
     ["home", "/"],
@@ -16,6 +18,20 @@ export async function everyPage(page: Page): Promise<[name: string, path: string
     ["dataset", `/datasets/${ids.dataset}`],
     ["dataset-tokens", `/datasets/${ids.dataset}?tab=tokens`],
     ["dataset-statistics", `/datasets/${ids.dataset}?tab=stats`],
+    ["feedback", "/feedback"],
+    ["feedback-statistics", "/feedback/stats"],
+    ["feedback-rows", "/feedback/rows"],
+    ["new-labelling-project", "/feedback/projects/new"],
+    // A home folder without a project has no page of one.
+    ...(ids.project === undefined
+      ? []
+      : ([
+          ["labelling-project", `/feedback/projects/${ids.project}`],
+          ["labelling-agreement", `/feedback/projects/${ids.project}?tab=agreement`],
+          ["review", `/feedback/${ids.project}/review`],
+        ] satisfies [string, string][])),
+    ["preference-sets", "/preferences"],
+    ["new-preference-set", "/preferences/new"],
     ["runs", `/runs?run=${ids.run}`],
     ["run", `/runs/${ids.run}`],
     ["new-run", "/runs/new"],

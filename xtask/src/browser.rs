@@ -6,8 +6,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::{root, run, setup, step_with, ui};
 
-/// The main trip, and what every page must hold to.
-const TESTS: &str = "e2e/workbench.e2e.ts";
+/// The main trip and what every page must hold to; the trip of feedback.
+const TESTS: [&str; 2] = ["e2e/workbench.e2e.ts", "e2e/feedback.e2e.ts"];
 
 /// The pictures.
 const SCREENSHOTS: &str = "e2e/screenshots.e2e.ts";
@@ -23,7 +23,7 @@ pub fn test() -> Result<()> {
 
 /// [`test`], of what is built already.
 pub fn try_in_browser() -> Result<()> {
-    vitest(TESTS, &[])
+    vitest(&TESTS, &[])
 }
 
 /// `screenshots [FOLDER]`: pictures of every page in both themes and languages, of a home folder in which the sample has run.
@@ -44,7 +44,7 @@ pub fn screenshots(args: &[String]) -> Result<()> {
         std::fs::write(home.join("demo-is-done"), "")?;
     }
     vitest(
-        SCREENSHOTS,
+        &[SCREENSHOTS],
         &[("TONEBRIDGE_HOME", &home.to_string_lossy()), ("TONEBRIDGE_SCREENSHOTS", &folder.to_string_lossy())],
     )?;
     if is_ours {
@@ -63,12 +63,12 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Runs one file of ui/e2e.
-fn vitest(file: &str, envs: &[(&str, &str)]) -> Result<()> {
+/// Runs files of ui/e2e.
+fn vitest(files: &[&str], envs: &[(&str, &str)]) -> Result<()> {
     setup::browser()?;
     ui::build()?;
     let program = run::binary("tonebridge").to_string_lossy().into_owned();
     let envs = [&[("TONEBRIDGE", program.as_str())], envs].concat();
-    let args = ["node_modules/vitest/vitest.mjs", "run", "--config", "vitest.e2e.config.ts", file];
+    let args = [&["node_modules/vitest/vitest.mjs", "run", "--config", "vitest.e2e.config.ts"], files].concat();
     step_with("node", &args, &root().join("ui"), &envs)
 }
