@@ -312,7 +312,9 @@ async fn a_prompt_stays_in_its_split_from_version_to_version() {
     let place_of = |splits: &BTreeMap<String, Vec<Value>>| {
         let mut places: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
         for (split, rows) in splits {
-            rows.iter().for_each(|row| drop(places.entry(number(row)).or_default().insert(split.clone())));
+            for row in rows {
+                places.entry(number(row)).or_default().insert(split.clone());
+            }
         }
         places
     };

@@ -12,9 +12,9 @@ use tb_data::{
     files::NewFile,
     import::{self, feedback::Defaults},
 };
-use tb_db::{Page, feedback::FeedbackFilter};
+use tb_db::Page;
 
-use super::types::{ExportFeedback, ExportedFeedback, FeedbackSelection, ImportFeedback, ImportedFeedback};
+use super::types::{ExportFeedback, ExportedFeedback, ImportFeedback, ImportedFeedback};
 use crate::{Ctx, ctx::blocking, found};
 
 /// Rows of a page of an export: as many as have come to about this many bytes so far.
@@ -48,7 +48,7 @@ pub(crate) async fn import(ctx: &Ctx, args: ImportFeedback) -> Result<ImportedFe
 /// tells of an earlier time; a row that is withdrawn meanwhile is written as it was when its page was read.
 pub(crate) async fn export(ctx: &Ctx, args: ExportFeedback) -> Result<ExportedFeedback, ApiError> {
     let format = format_of(&args.path)?;
-    let filter = filter(args.selection);
+    let filter = super::filter(ctx, args.selection)?;
     let path = args.path.clone();
     let mut file = blocking(move || {
         let mut file = NewFile::create(&path).map_err(nothing_written)?;
@@ -71,7 +71,7 @@ pub(crate) async fn export(ctx: &Ctx, args: ExportFeedback) -> Result<ExportedFe
         }
         page = Page::after(last, page_size(rows, bytes));
     }
-    blocking(move || Ok(file.finish().map_err(nothing_written)?)).await?;
+    blocking(move || file.finish().map_err(nothing_written)).await?;
     Ok(ExportedFeedback { path: args.path, rows })
 }
 
@@ -105,35 +105,6 @@ fn nothing_written(error: tb_data::Error) -> ApiError {
     let error = ApiError::from(error);
     let hint = if error.code == ErrorCode::Conflict { "Name a file that does not exist yet." } else { "" };
     ApiError::new(error.code, format!("Nothing was written: {}", error.message)).hint(hint)
-}
-
-fn filter(selection: FeedbackSelection) -> FeedbackFilter {
-    let FeedbackSelection {
-        model_id,
-        user_id,
-        feedback_type,
-        transformation_type,
-        project_id,
-        item_id,
-        source,
-        rating,
-        since_ms,
-        until_ms,
-        withdrawn,
-    } = selection;
-    FeedbackFilter {
-        model_id,
-        user_id,
-        feedback_type,
-        transformation_type,
-        project_id,
-        item_id,
-        source,
-        rating,
-        since_ms,
-        until_ms,
-        withdrawn,
-    }
 }
 
 /// Where the problems of imports are listed.

@@ -44,15 +44,17 @@ pub(super) async fn evidence(db: &Db, args: &BuildData) -> Result<Vec<Evidence>,
 
 async fn decisions(db: &Db, args: &BuildData) -> Result<HashMap<LabelItemId, Arc<Decision>>, ApiError> {
     let mut all = HashMap::new();
+    if !args.rules.resolutions {
+        return Ok(all);
+    }
     let mut last: Option<LabelItemId> = None;
-    while args.rules.resolutions {
+    loop {
         let page = tb_db::resolutions::page(db, &args.project_ids, last.as_ref(), PAGE).await?;
         let rows = page.len();
         last = page.last().map(|(id, _)| id.clone());
         all.extend(page.into_iter().filter_map(|(id, decision)| Some((id, Arc::new(decision?)))));
         if rows < PAGE as usize {
-            break;
+            return Ok(all);
         }
     }
-    Ok(all)
 }

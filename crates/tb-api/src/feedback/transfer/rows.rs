@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{problems_folder, seen::Seen};
-use crate::{Ctx, ctx::now_ms, feedback::types::ImportedFeedback};
+use crate::{Actor, Ctx, ctx::now_ms, feedback::types::ImportedFeedback, people};
 
 /// Rows of one transaction.
 const PIECE_ROWS: usize = 500;
@@ -318,7 +318,16 @@ impl<'c> Storing<'c> {
         if let Some(known) = self.users.get(id) {
             return Ok(*known);
         }
-        let known = tb_db::users::get(self.ctx.db(), id).await?.is_some();
+        let mut known = tb_db::users::get(self.ctx.db(), id).await?.is_some();
+        if !known && *id == people::owner_id() {
+            // The owner has this id in every home, and a row as soon as one is needed.
+            if self.mode == Mode::Store {
+                let mut tx = self.ctx.db().begin().await?;
+                people::in_database(&mut tx, &Actor::local()).await?;
+                tx.commit().await?;
+            }
+            known = true;
+        }
         if self.users.len() < MOST_IDS {
             self.users.insert(id.clone(), known);
         }

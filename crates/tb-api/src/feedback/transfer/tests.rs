@@ -11,11 +11,14 @@ use tb_core::{
     random::{Purpose, Stream},
     user::{Role, User},
 };
-use tb_db::feedback::sums::{By, Sums, SumsFilter, groups};
+use tb_db::feedback::{
+    FeedbackFilter,
+    sums::{By, Sums, SumsFilter, groups},
+};
 use uuid::Uuid;
 
 use super::*;
-use crate::Actor;
+use crate::{Actor, feedback::types::FeedbackSelection};
 
 struct Home {
     ctx: Ctx,
