@@ -177,7 +177,7 @@ impl Soak<'_> {
             let (status, id) = self.acknowledged(i, &mut client)?;
             ensure!(matches!(status, 200 | 201), "row {i}: {status}");
             self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(i, id.clone());
-            if i % AGAIN == 0 {
+            if i.is_multiple_of(AGAIN) {
                 let (status, same) = self.acknowledged(i, &mut client)?;
                 ensure!(status == 200 && same == id, "row {i} sent again: {status}, {same} instead of {id}");
             }
