@@ -2,6 +2,9 @@
 //!
 //! `--make FILE` writes the model as a GGUF file in q8_0 without a tokenizer; `--model FILE` times it: `--batch` rows that grow together,
 //! after prompts of 16 tokens. `--weights kept` leaves q8_0 as it is in memory, `expanded` widens it to the `--dtype`.
+//!
+//! `--prefix N` times `--batch` prompts of N tokens and 16 of their own instead, from the first token on: as one batch, and asked one behind
+//! the other as a serving worker is. `--prompts alike` gives them the same N tokens, `different` a first token of their own.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -11,7 +14,7 @@ use serde_json::json;
 use tb_core::gguf::Value;
 use tb_nn::GgufFormat;
 use tb_nn::decoder::{Decoder, DecoderConfig};
-use tb_nn::generate::{Flow, GenerationConfig, generate};
+use tb_nn::generate::{Answering, Flow, GenerationConfig, Prefixes, Step, generate};
 
 type AnyError = Box<dyn std::error::Error>;
 
@@ -20,6 +23,7 @@ fn main() -> Result<(), AnyError> {
     tb_nn::threads::leave_to_rayon();
     let (mut make, mut model, mut dtype, mut kept) = (None, None, DType::F32, true);
     let (mut batch, mut tokens) = (1, 64);
+    let (mut prefix, mut alike) = (0, true);
     let mut sizes = json!({"hidden_size": 576, "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
         "intermediate_size": 1536, "vocab_size": 49_152});
     let mut given = std::env::args().skip(1);
@@ -34,6 +38,9 @@ fn main() -> Result<(), AnyError> {
             "--weights" if value == "expanded" => kept = false,
             "--batch" => batch = value.parse()?,
             "--tokens" => tokens = value.parse()?,
+            "--prefix" => prefix = value.parse()?,
+            "--prompts" if value == "alike" => alike = true,
+            "--prompts" if value == "different" => alike = false,
             "--layers" => sizes["num_hidden_layers"] = json!(value.parse::<u32>()?),
             _ => return Err(format!("unknown argument {name} {value}").into()),
         }
@@ -53,6 +60,13 @@ fn main() -> Result<(), AnyError> {
     let decoder = load(&model, dtype, None, &Device::Cpu)?;
     let prompts: Vec<Vec<u32>> = (0..batch).map(|row| (0..16).map(|t| 100 + row * 31 + t * 7).collect()).collect();
     let config = GenerationConfig { max_new_tokens: tokens + 1, ..GenerationConfig::default() };
+    if prefix > 0 {
+        let first = |row: u32| if alike { 99 } else { 100 + row };
+        let common = |row| std::iter::once(first(row)).chain((1..prefix).map(|t| 100 + t * 13));
+        let prompts: Vec<Vec<u32>> =
+            prompts.iter().zip(0..).map(|(own, row)| common(row).chain(own.iter().copied()).collect()).collect();
+        return time_prompts(&decoder, &prompts, &config);
+    }
     let mut times = Vec::new();
     for _ in 0..3 {
         let (mut first, mut heard) = (Instant::now(), 0);
@@ -68,5 +82,45 @@ fn main() -> Result<(), AnyError> {
     }
     times.sort_by(f64::total_cmp);
     println!("{}", json!({ "batch": batch, "tokens": tokens, "tok_s": f64::from(batch) * tokens as f64 / times[1] }));
+    Ok(())
+}
+
+/// Milliseconds to the first token and to the end, of a batch and of one request behind the other.
+#[allow(clippy::print_stdout)]
+fn time_prompts(decoder: &Decoder, prompts: &[Vec<u32>], config: &GenerationConfig) -> Result<(), AnyError> {
+    let ms = |since: Instant| since.elapsed().as_secs_f64() * 1e3;
+    let (begun, mut first, mut heard) = (Instant::now(), 0.0, 0);
+    let answers = generate(decoder, prompts, config, &mut |_, _| {
+        heard += 1;
+        if heard == prompts.len() {
+            first = ms(begun);
+        }
+        Flow::Continue
+    })?;
+    let batch = json!({ "first_ms": first.round(), "total_ms": ms(begun).round() });
+    let (begun, mut firsts, mut kept) = (Instant::now(), Vec::new(), Prefixes::new(1 << 28));
+    for (prompt, answered) in prompts.iter().zip(answers) {
+        let asked = Instant::now();
+        let go_on = &mut || Flow::Continue;
+        let mut answer = Answering::begin(decoder, prompt, config.clone(), &mut kept.of(0), go_on)?.ok_or("stopped")?;
+        let mut ids = Vec::new();
+        while let Step::Token(id) = answer.step(decoder)? {
+            if ids.is_empty() {
+                firsts.push(ms(asked));
+            }
+            ids.push(id);
+        }
+        if ids != answered.ids {
+            return Err("the batch gave another answer".into());
+        }
+    }
+    let total = ms(begun);
+    let later = firsts[1..].iter().sum::<f64>() / (prompts.len() - 1) as f64;
+    let served =
+        json!({ "first_request_ms": firsts[0].round(), "later_requests_ms": later.round(), "total_ms": total.round() });
+    println!(
+        "{}",
+        json!({ "prompts": prompts.len(), "batch": batch, "served": served, "kept_mib": kept.bytes() >> 20 })
+    );
     Ok(())
 }

@@ -1,14 +1,17 @@
-//! Generation: prefill, batched decode of ragged rows with a key/value cache per row, end tokens. The choice of a token is in
-//! `generate/sampler.rs`, an answer that is made a token at a time in `generate/answering.rs`.
+//! Generation: batched decode of ragged rows with a key/value cache per row, end tokens. How prompts are read is in `generate/prefill.rs`,
+//! the choice of a token in `generate/sampler.rs`, an answer that is made a token at a time in `generate/answering.rs`.
 
 mod answering;
 mod cache;
+mod prefill;
+mod prefixes;
 mod sampler;
 
 pub use answering::{Answering, Step};
+pub use prefixes::{Prefixes, Shared};
 
 use crate::checkpoint::read_json;
-use crate::decoder::{Batch, Decoder, is_gguf, read_config};
+use crate::decoder::{Decoder, is_gguf, read_config};
 use crate::ops::slices::read;
 use crate::{Error, Result};
 use cache::RowCache;
@@ -103,17 +106,27 @@ pub struct Generated {
     pub finish: Finish,
 }
 
-/// Most positions that one prefill computes at once.
-const PREFILL_TOKENS: usize = 16_384;
-
 /// Answers every prompt; `on_token(row, id)` hears each new token (not the end token) as it is made.
 ///
-/// Rows are decoded together and leave the batch as they end. Sampling is keyed by (seed, position, row). Errors: an empty prompt,
-/// a token outside the vocabulary, a setting out of range, logits that are not finite.
+/// Rows are decoded together and leave the batch as they end. Sampling is keyed by (seed, position, row). What prompts begin with in
+/// common is read once, which changes no answer. Errors: an empty prompt, a token outside the vocabulary, a setting out of range, logits
+/// that are not finite.
 pub fn generate(
     decoder: &Decoder,
     prompts: &[Vec<u32>],
     config: &GenerationConfig,
+    on_token: &mut dyn FnMut(usize, u32) -> Flow,
+) -> Result<Vec<Generated>> {
+    generate_sharing(decoder, prompts, config, &mut Prefixes::new(0).of(0), on_token)
+}
+
+/// As [`generate`], from what `shared` holds of the prompts on; what they have in common is kept there. It belongs to this base and to the
+/// adapter that the decoder wears.
+pub fn generate_sharing(
+    decoder: &Decoder,
+    prompts: &[Vec<u32>],
+    config: &GenerationConfig,
+    shared: &mut Shared<'_>,
     on_token: &mut dyn FnMut(usize, u32) -> Flow,
 ) -> Result<Vec<Generated>> {
     config.check()?;
@@ -128,16 +141,12 @@ pub fn generate(
     let vocab = decoder.config().vocab_size;
     let mut live: Vec<Live> = Vec::with_capacity(prompts.len());
     let mut next: Vec<u32> = Vec::with_capacity(prompts.len());
-    let reaches: Vec<Vec<usize>> = prompts.iter().map(|ids| cache::reach(decoder, ids.len())).collect();
-    for rows in prefill_groups(prompts, &reaches) {
-        let batch = Batch::from_ids(&prompts[rows.clone()], 0)?;
-        let mut caches: Vec<RowCache> =
-            rows.clone().map(|row| RowCache::new(decoder.config(), prompts[row].len())).collect();
-        let logits = cache::prefill(decoder, &batch, &mut caches)?; // (rows, V)
+    prefill::read_prompts(decoder, prompts, shared, |rows, logits, caches| {
         let at: Vec<(usize, usize)> = rows.clone().map(|row| (row, prompts[row].len())).collect();
-        next.extend(choose(&logits, vocab, &at, config)?);
+        next.extend(choose(logits, vocab, &at, config)?);
         live.extend(rows.zip(caches).map(|(row, cache)| Live { row, cache }));
-    }
+        Ok(())
+    })?;
     loop {
         let mut keep = Vec::with_capacity(live.len());
         for (row, id) in live.iter().map(|l| l.row).zip(&next) {
@@ -194,32 +203,24 @@ fn choose(logits: &Tensor, vocab: usize, at: &[(usize, usize)], config: &Generat
         .collect()
 }
 
-/// Neighbouring prompts of one reach whose padded size stays within bounds.
-fn prefill_groups(prompts: &[Vec<u32>], reaches: &[Vec<usize>]) -> Vec<std::ops::Range<usize>> {
-    let mut groups = Vec::new();
-    let (mut start, mut width) = (0, 0);
-    for (row, prompt) in prompts.iter().enumerate() {
-        let wider = width.max(prompt.len());
-        let apart = reaches[row] != reaches[start] || wider * (row + 1 - start) > PREFILL_TOKENS;
-        if row > start && apart {
-            groups.push(start..row);
-            (start, width) = (row, prompt.len());
-        } else {
-            width = wider;
-        }
-    }
-    groups.push(start..prompts.len());
-    groups
+/// Logits of the token after each prompt, (B, V), read from what `shared` holds on: what generation begins with. For tests.
+pub fn prompt_logits(decoder: &Decoder, prompts: &[Vec<u32>], shared: &mut Shared<'_>) -> Result<Tensor> {
+    let mut all = Vec::new();
+    prefill::read_prompts(decoder, prompts, shared, |_, logits, _| {
+        all.push(logits.clone());
+        Ok(())
+    })?;
+    Ok(Tensor::cat(&all, 0)?)
 }
 
 /// Logits of the token after each row, (B, V), through the cache one token at a time: what generation sees. For tests.
 ///
 /// The first `prefilled` tokens of each row go in at once; every row must be longer.
 pub fn cached_logits(decoder: &Decoder, rows: &[Vec<u32>], prefilled: usize) -> Result<Tensor> {
-    let start: Vec<Vec<u32>> = rows.iter().map(|ids| ids.iter().copied().take(prefilled).collect()).collect();
-    let batch = Batch::from_ids(&start, 0)?;
+    let start: Vec<&[u32]> = rows.iter().map(|ids| &ids[..prefilled]).collect();
     let mut caches: Vec<RowCache> = start.iter().map(|ids| RowCache::new(decoder.config(), ids.len())).collect();
-    let first = cache::prefill(decoder, &batch, &mut caches)?;
+    let first = prefill::read_on(decoder, &start, &mut caches, &mut || Flow::Continue)?;
+    let first = first.expect("the listener never stops it");
     let mut last: Vec<Tensor> = (0..rows.len()).map(|r| first.narrow(0, r, 1)).collect::<candle_core::Result<_>>()?;
     let longest = rows.iter().map(Vec::len).max().unwrap_or(0);
     for t in prefilled..longest {
@@ -238,21 +239,6 @@ pub fn cached_logits(decoder: &Decoder, rows: &[Vec<u32>], prefilled: usize) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn prompts_are_grouped_by_their_padded_size() {
-        let prompts = |lengths: &[usize]| -> Vec<Vec<u32>> { lengths.iter().map(|n| vec![1; *n]).collect() };
-        let groups = |lengths: &[usize], reach: fn(usize) -> usize| {
-            prefill_groups(&prompts(lengths), &lengths.iter().map(|n| vec![reach(*n)]).collect::<Vec<_>>())
-        };
-        let sizes = |lengths: &[usize]| -> Vec<usize> { groups(lengths, |_| 0).into_iter().map(|g| g.len()).collect() };
-        assert_eq!(sizes(&[5, 9]), [2]);
-        assert_eq!(groups(&[5, 9, 20, 21], |n| n.max(16)), [0..2, 2..3, 3..4]);
-        assert_eq!(sizes(&[9000, 9000, 10]), [1, 1, 1]);
-        assert_eq!(sizes(&[10, 4000, 4000]), [3]);
-        assert_eq!(sizes(&[20_000]), [1]);
-        assert_eq!(groups(&[9000, 9000], |_| 0).last(), Some(&(1..2)));
-    }
 
     #[test]
     fn settings_out_of_range_are_named() {

@@ -55,9 +55,10 @@ pub fn run(session: &mut Session, task: &EvaluateTask) -> Result<()> {
     let config = generate::config(&task.decoding, &task.model.base, &tokenizer)?;
     let batch_size = (task.batch_size as usize).max(1);
     let (mut outputs, mut tokens) = (Vec::with_capacity(questions.len()), 0usize);
+    let mut prefixes = generate::prefixes();
     for chunk in questions.chunks(batch_size) {
         let prompts: Vec<Vec<u32>> = chunk.iter().map(|q| q.prompt_ids.clone()).collect();
-        for answer in generate::answers(&decoder, &prompts, &config, outputs.len() as u64)? {
+        for answer in generate::answers(&decoder, &prompts, &config, outputs.len() as u64, &mut prefixes)? {
             tokens += answer.ids.len();
             outputs.push(tokenizer.decode(&answer.ids)?);
         }

@@ -4,7 +4,7 @@ use tb_core::ErrorCode;
 use tb_core::run_folder::{Decoding, Done, GenerateTask, Outcome, RunEventBody};
 use tb_data::tokenize::{TextTokenizer, frame_prompt, whole_characters};
 use tb_nn::decoder::Decoder;
-use tb_nn::generate::{Finish, Flow, Generated, GenerationConfig, generate};
+use tb_nn::generate::{Finish, Flow, Generated, GenerationConfig, Prefixes, generate_sharing};
 
 use crate::error::{Failure, Result};
 use crate::models;
@@ -12,6 +12,9 @@ use crate::protocol::Session;
 
 /// Prompts decoded together.
 const TOGETHER: usize = 16;
+
+/// Bytes of keys and values that stay in memory from one chunk of prompts to the next: of what they all begin with.
+const KEPT_PREFIX_BYTES: usize = 1 << 28;
 
 /// Runs a generation task.
 ///
@@ -28,10 +31,10 @@ pub fn run(session: &mut Session, task: &GenerateTask) -> Result<()> {
         .iter()
         .map(|text| Ok(frame_prompt(&tokenizer, text, task.framing)?))
         .collect::<Result<Vec<Vec<u32>>>>()?;
-    let mut tokens = 0;
+    let (mut tokens, mut prefixes) = (0, prefixes());
     for (chunk, prompts) in prompts.chunks(TOGETHER).enumerate() {
         let first = chunk * TOGETHER;
-        for (i, answer) in answers(&decoder, prompts, &config, first as u64)?.iter().enumerate() {
+        for (i, answer) in answers(&decoder, prompts, &config, first as u64, &mut prefixes)?.iter().enumerate() {
             tokens += answer.ids.len();
             let text = tokenizer.decode(&answer.ids)?;
             let text = match answer.finish {
@@ -71,7 +74,12 @@ pub fn config(decoding: &Decoding, base: &std::path::Path, tokenizer: &TextToken
     Ok(config)
 }
 
-/// Answers of a chunk of prompts whose first has number `first` in the whole job.
+/// What prompts have in common, for the chunks of one model.
+pub fn prefixes() -> Prefixes {
+    Prefixes::new(KEPT_PREFIX_BYTES)
+}
+
+/// Answers of a chunk of prompts whose first has number `first` in the whole job; `prefixes` are of this very model.
 ///
 /// # Errors
 /// An empty prompt, or logits that are not finite.
@@ -80,13 +88,14 @@ pub fn answers(
     prompts: &[Vec<u32>],
     config: &GenerationConfig,
     first: u64,
+    prefixes: &mut Prefixes,
 ) -> Result<Vec<Generated>> {
     if let Some(empty) = prompts.iter().position(Vec::is_empty) {
         return Err(Failure::new(ErrorCode::InvalidArgument, format!("prompt {} is empty.", first + empty as u64)));
     }
     // Sampling is keyed by the row within a call; the seed tells the chunks apart.
     let config = GenerationConfig { seed: config.seed.wrapping_add(first), ..config.clone() };
-    Ok(generate(decoder, prompts, &config, &mut |_, _| Flow::Continue)?)
+    Ok(generate_sharing(decoder, prompts, &config, &mut prefixes.of(0), &mut |_, _| Flow::Continue)?)
 }
 
 fn finish(finish: Finish) -> &'static str {

@@ -4,7 +4,7 @@ use tb_core::dataset::Row as DataRow;
 use tb_core::run_folder::{Decoding, Sample};
 use tb_data::tokenize::{TextTokenizer, prompt_ids, prompt_text, target_text};
 use tb_nn::decoder::Decoder;
-use tb_nn::generate::GenerationConfig;
+use tb_nn::generate::{GenerationConfig, Prefixes};
 
 use crate::error::Result;
 use crate::generate;
@@ -60,7 +60,8 @@ impl Samples {
     /// Logits that are not finite.
     pub fn write(&self, decoder: &Decoder, step: u64) -> Result<Vec<Sample>> {
         let prompts: Vec<Vec<u32>> = self.rows.iter().map(|row| row.prompt_ids.clone()).collect();
-        let answers = generate::answers(decoder, &prompts, &self.config, 0)?;
+        // The model learns on: nothing that was read stays true.
+        let answers = generate::answers(decoder, &prompts, &self.config, 0, &mut Prefixes::new(0))?;
         self.rows
             .iter()
             .zip(answers)

@@ -271,6 +271,26 @@ fn answers_are_those_of_the_one_shot_worker_in_whole_characters() {
 }
 
 #[test]
+fn prompts_that_begin_alike_are_answered_as_if_each_were_the_first() {
+    let place = Place::new();
+    let adapter = place.adapter();
+    let mut worker = Worker::with(&place.base);
+    // About a hundred of the base's hundred and sixty tokens: a block that is kept, and more.
+    let instruction = "Rewrite politely, and keep every name, number and date as it is: ".repeat(5);
+    let short = Decoding { max_new_tokens: 12, ..greedy() };
+    for own in ["send me the file", "call Ann at 3 pm", "send me the file"] {
+        for adapter in [None, Some(adapter.as_path())] {
+            let prompt = format!("{instruction}{own}");
+            let id = worker.generate(adapter, &text(&prompt), &short);
+            let made = worker.made(id);
+            assert!(made.finished.prompt_tokens > 64 + 17, "{}: nothing could be kept", made.finished.prompt_tokens);
+            let (expected, tokens, _) = one_shot(&place, adapter, &prompt, &short);
+            assert_eq!((made.text(), made.finished.tokens), (expected, tokens), "{prompt}");
+        }
+    }
+}
+
+#[test]
 fn a_conversation_goes_through_the_template_or_plain_where_there_is_none() {
     let place = Place::new();
     let mut worker = Worker::with(&place.base);

@@ -2,8 +2,9 @@
 //! adapter give the same tokens as [`super::generate`] with that prompt alone, whatever happens in between.
 
 use super::cache::{self, RowCache};
-use super::{Finish, Flow, GenerationConfig, sampler};
-use crate::decoder::{Batch, Decoder};
+use super::prefill::read_prompt;
+use super::{Finish, Flow, GenerationConfig, Shared, sampler};
+use crate::decoder::Decoder;
 use crate::ops::slices::read;
 use crate::{Error, Result};
 
@@ -34,24 +35,22 @@ pub enum Step {
 }
 
 impl Answering {
-    /// Reads the prompt with the adapter that the decoder wears. `wanted` is asked before every layer; none once it stops.
+    /// Reads the prompt with the adapter that the decoder wears, from what `shared` holds of it on, and keeps it there; `shared` belongs to
+    /// this base and to that adapter. `wanted` is asked before every layer; none once it stops.
     ///
     /// Errors: an empty prompt, a token outside the vocabulary, a setting out of range, logits that are not a number.
     pub fn begin(
         decoder: &Decoder,
         prompt: &[u32],
         config: GenerationConfig,
+        shared: &mut Shared<'_>,
         wanted: &mut dyn FnMut() -> Flow,
     ) -> Result<Option<Self>> {
         config.check()?;
         if prompt.is_empty() {
             return Err(Error::value("generate", "the prompt has no tokens"));
         }
-        let batch = Batch::from_ids(&[prompt.to_vec()], 0)?;
-        let mut cache = RowCache::new(decoder.config(), prompt.len());
-        let Some(logits) = cache::prefill_while(decoder, &batch, std::slice::from_mut(&mut cache), wanted)? else {
-            return Ok(None);
-        };
+        let Some((logits, cache)) = read_prompt(decoder, prompt, shared, wanted)? else { return Ok(None) };
         read!(logits = logits);
         let first = sampler::choose(&logits, &config, 0, prompt.len())?;
         Ok(Some(Self { cache, config, made: 0, next: Next::Take(first) }))

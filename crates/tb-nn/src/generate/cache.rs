@@ -1,22 +1,27 @@
-//! Keys and values that a row has seen, and the two passes that use them: all prompts at once, then one token per row.
+//! Keys and values that a row has seen, and the pass that adds one token to each row. How a prompt gets there is in `generate/prefill.rs`.
 
 #[cfg(feature = "cuda")]
 mod gpu;
 
 use super::Flow;
+use super::prefill::read_on;
 use crate::Result;
 use crate::decoder::block::Block;
 use crate::decoder::rope::{Angles, Rotation};
 use crate::decoder::{Batch, Context, Decoder, DecoderConfig, Pass};
+use crate::ops::attention::onward_attention;
+#[cfg(feature = "cuda")]
 use crate::ops::attention::{Spans, causal_attention};
+use crate::ops::decode_attention::CachedRow;
 use crate::ops::decode_block::Kept;
-use crate::ops::rope::Positions;
-use crate::ops::rows::pick_rows;
 use candle_core::{DType, Tensor};
 
-/// One row's keys and values of every layer, f32 (tokens, K, D).
+/// Keys and values of one layer, f32 (tokens, K, D).
+pub(super) type Layer = (Vec<f32>, Vec<f32>);
+
+/// One row's keys and values of every layer.
 pub(super) struct RowCache {
-    layers: Vec<(Vec<f32>, Vec<f32>)>,
+    layers: Vec<Layer>,
     /// Where the model is on a GPU, its keys and values are there too.
     #[cfg(feature = "cuda")]
     gpu: Option<crate::ops::gpu::Cache>,
@@ -37,9 +42,49 @@ impl RowCache {
         }
     }
 
+    /// An empty cache of so many layers.
+    #[cfg(test)]
+    pub(super) fn bare(layers: usize) -> Self {
+        Self {
+            layers: vec![Layer::default(); layers],
+            #[cfg(feature = "cuda")]
+            gpu: None,
+            ids: Vec::new(),
+        }
+    }
+
     /// Tokens held: also the position of the next one.
     pub(super) fn tokens(&self) -> usize {
         self.ids.len()
+    }
+
+    /// The tokens.
+    pub(super) fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// Adds tokens whose keys and values every layer has got already.
+    pub(super) fn add_ids(&mut self, ids: &[u32]) {
+        self.ids.extend_from_slice(ids);
+    }
+
+    /// Adds tokens with their keys and values.
+    pub(super) fn extend(&mut self, layers: &[Layer], ids: &[u32]) {
+        for ((keys, values), (more_keys, more_values)) in self.layers.iter_mut().zip(layers) {
+            keys.extend_from_slice(more_keys);
+            values.extend_from_slice(more_values);
+        }
+        self.add_ids(ids);
+    }
+
+    /// Keys and values of `tokens` tokens from `first` on.
+    pub(super) fn part(&self, first: usize, tokens: usize) -> Vec<Layer> {
+        let held = self.tokens();
+        let part = |all: &[f32]| {
+            let token = all.len() / held.max(1);
+            all[first * token..(first + tokens) * token].to_vec()
+        };
+        self.layers.iter().map(|(keys, values)| (part(keys), part(values))).collect()
     }
 }
 
@@ -48,48 +93,19 @@ pub(super) fn reach(decoder: &Decoder, tokens: usize) -> Vec<usize> {
     decoder.model().ropes.iter().map(|rope| rope.reach(tokens)).collect()
 }
 
-/// Fills the rows' caches from their prompts, which have one [`reach`]; logits after the last token of each, (B, V).
-pub(super) fn prefill(decoder: &Decoder, batch: &Batch, caches: &mut [RowCache]) -> Result<Tensor> {
-    let logits = prefill_while(decoder, batch, caches, &mut || Flow::Continue)?;
-    Ok(logits.expect("the listener never stops it"))
-}
-
-/// As [`prefill`], with a listener that is asked before every layer; none, and caches of no use, once it stops.
-pub(super) fn prefill_while(
+/// Takes keys and values (B, T, K, D) of one layer of new tokens into the rows' caches; what those with q (B, T, H, D) attend to.
+pub(super) fn attend(
     decoder: &Decoder,
     batch: &Batch,
     caches: &mut [RowCache],
-    wanted: &mut dyn FnMut() -> Flow,
-) -> Result<Option<Tensor>> {
-    batch.check(decoder.config().vocab_size)?;
-    let (model, ctx) = (decoder.model(), decoder.context(Pass::Eval));
-    let mut x = model.embed(&batch.ids, batch.rows, batch.width, ctx)?.detach(); // (B, T, C)
-    let angles = Angles::for_text(&model.ropes, batch.width, Positions::From(0))?;
-    let spans = Spans::from_lengths(&batch.lengths, batch.width)?;
-    for (layer, block) in model.blocks.iter().enumerate() {
-        match wanted() {
-            Flow::Continue => {}
-            Flow::Stop => return Ok(None),
-        }
-        let (q, k, v) = projected(block, &x, &angles, ctx)?;
-        fill(decoder, batch, caches, layer, &k, &v)?;
-        let attended = causal_attention(&q, &k, &v, block.attention.sight, Some(&spans))?;
-        x = block.feed_forward(&block.add_attended(&x, &attended, ctx)?, ctx)?.detach();
-    }
-    for ((cache, length), ids) in caches.iter_mut().zip(&batch.lengths).zip(batch.ids.chunks(batch.width)) {
-        cache.ids.extend_from_slice(&ids[..*length]);
-    }
-    let last: Vec<u32> = batch.lengths.iter().enumerate().map(|(r, n)| (r * batch.width + n - 1) as u32).collect();
-    let flat = x.reshape((batch.rows * batch.width, decoder.config().hidden_size))?; // (B*T, C)
-    let last = pick_rows(&flat, &last)?; // (B, C)
-    decoder.project(&model.norm.forward(&last, ctx)?.detach()).map(Some)
-}
-
-/// Takes keys and values (B, T, K, D) of one layer of the prompts into the rows' caches.
-fn fill(decoder: &Decoder, batch: &Batch, caches: &mut [RowCache], layer: usize, k: &Tensor, v: &Tensor) -> Result<()> {
+    layer: usize,
+    (q, k, v): (&Tensor, &Tensor, &Tensor),
+) -> Result<Tensor> {
+    let sight = decoder.model().blocks[layer].attention.sight;
     #[cfg(feature = "cuda")]
     if decoder.device().is_cuda() {
-        return gpu::fill(decoder, batch, caches, layer, k, v);
+        gpu::fill(decoder, batch, caches, layer, k, v)?;
+        return causal_attention(q, k, v, sight, Some(&Spans::from_lengths(&batch.lengths, batch.width)?));
     }
     let token = decoder.config().num_key_value_heads * decoder.config().head_dim;
     let (keys, values) = (flat(k)?, flat(v)?);
@@ -99,7 +115,8 @@ fn fill(decoder: &Decoder, batch: &Batch, caches: &mut [RowCache], layer: usize,
         cache.layers[layer].0.extend_from_slice(&keys[part.clone()]);
         cache.layers[layer].1.extend_from_slice(&values[part]);
     }
-    Ok(())
+    let rows = caches.iter().map(|cache| &cache.layers[layer]).map(|(keys, values)| CachedRow { keys, values });
+    onward_attention(q, &rows.collect::<Vec<_>>(), &batch.lengths, decoder.config().num_key_value_heads, sight)
 }
 
 /// Adds one token to each row; logits after it, (B, V).
@@ -122,7 +139,8 @@ fn decode_in_pool(decoder: &Decoder, ids: &[u32], caches: &mut [&mut RowCache]) 
         if *renewed {
             let text = [cache.ids.as_slice(), &[*id]].concat();
             **cache = RowCache::new(decoder.config(), text.len());
-            fresh.push(prefill(decoder, &Batch::from_ids(&[text], 0)?, std::slice::from_mut(&mut **cache))?); // (1, V)
+            let read = read_on(decoder, &[&text], std::slice::from_mut(&mut **cache), &mut || Flow::Continue)?;
+            fresh.push(read.expect("the listener never stops it")); // (1, V)
         } else {
             others.push(&mut **cache);
             other_ids.push(*id);
@@ -174,7 +192,7 @@ fn kept((keys, values): &mut (Vec<f32>, Vec<f32>)) -> Kept<'_> {
 }
 
 /// Rotated queries (B, T, H, D) and keys, and values (B, T, K, D), of x (B, T, C).
-fn projected(block: &Block, x: &Tensor, angles: &Angles, ctx: Context) -> Result<(Tensor, Tensor, Tensor)> {
+pub(super) fn projected(block: &Block, x: &Tensor, angles: &Angles, ctx: Context) -> Result<(Tensor, Tensor, Tensor)> {
     let rotation = angles.of(block.kind);
     let (q, k, v) = block.project(x, ctx)?;
     Ok((Rotation::turned(rotation, &q)?, Rotation::turned(rotation, &k)?, v))

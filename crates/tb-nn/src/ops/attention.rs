@@ -4,6 +4,9 @@
 //! over tiles of keys and keeps only the log of each row's sum of exponentials; the backward forms the probabilities
 //! again. Heads are read from and written to the (B, T, H, D) layout through strides.
 
+mod onward;
+mod tile;
+
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -15,15 +18,14 @@ use rayon::prelude::*;
 use crate::error::{Error, Result};
 #[cfg(feature = "cuda")]
 use crate::ops::gpu::{Attended, Gpu, Values, View, read_gpu};
-use crate::ops::lanes::{dot, exp, exp_and_sum, max, soft_cap, tanh, vectorized};
+use crate::ops::lanes::{dot, exp, tanh, vectorized};
 use crate::ops::matmul::{Mat, ONE, Old, product, product_into};
 use crate::ops::slices::{SharedOut, floats, read, store, tensor_like};
 use crate::profile;
+use tile::{KEYS, Tile};
 
-/// Queries per tile.
-const QUERIES: usize = 64;
-/// Keys per tile.
-const KEYS: usize = 256;
+pub use onward::onward_attention;
+pub(crate) use tile::QUERIES;
 
 /// Sizes: B rows, T tokens, H query heads, K key/value heads, D values per head.
 #[derive(Clone, Copy)]
@@ -96,6 +98,12 @@ impl Sight {
         self.window.map_or(0, |window| (query + 1).saturating_sub(window))
     }
 
+    /// Keys of the tile `first..end` that a query sees, counted from `first`.
+    fn seen(&self, query: usize, first: usize, end: usize) -> Range<usize> {
+        let last = (query + 1).clamp(first, end);
+        self.first(query).clamp(first, last) - first..last - first
+    }
+
     /// Refuses a window of nothing and a cap that is no positive number.
     pub(crate) fn check(&self, op: &'static str) -> Result<()> {
         if self.window == Some(0) {
@@ -156,27 +164,6 @@ pub fn causal_attention(q: &Tensor, k: &Tensor, v: &Tensor, sight: Sight, spans:
 }
 
 vectorized! {
-    /// Turns scores into e^(score - top) over the keys that are seen and 0 elsewhere; returns (new top, sum).
-    fn online_softmax(row: &mut [f32], seen: Range<usize>, top: f32) -> (f32, f32) {
-        row[..seen.start].fill(0.0);
-        row[seen.end..].fill(0.0);
-        let live = &mut row[seen];
-        let highest = max(live);
-        let top = if highest > top { highest } else { top };
-        let sum = exp_and_sum(live, top);
-        (top, sum)
-    }
-}
-
-vectorized! {
-    fn scale_row(row: &mut [f32], by: f32) {
-        for v in row.iter_mut() {
-            *v *= by;
-        }
-    }
-}
-
-vectorized! {
     fn row_dot(a: &[f32], b: &[f32]) -> f32 { dot(a, b) }
 }
 
@@ -218,12 +205,6 @@ impl Core {
         Ok(Self { dims, sight, runs })
     }
 
-    /// Keys of the tile `first..end` that a query sees, counted from `first`.
-    fn seen(&self, query: usize, first: usize, end: usize) -> Range<usize> {
-        let last = (query + 1).clamp(first, end);
-        self.sight.first(query).clamp(first, last) - first..last - first
-    }
-
     /// The result (B, T, H, D) and the log-sum-exp of each row of scores (B, T, H).
     pub(crate) fn forward(&self, q: &[f32], k: &[f32], v: &[f32]) -> (Vec<f32>, Vec<f32>) {
         let _span = profile::span("attention");
@@ -246,48 +227,14 @@ impl Core {
             || vec![0f32; QUERIES * KEYS],
             |scores, task| {
                 let ((base, first, end), h) = (tiles[task / heads], task % heads);
-                let n = end - first;
-                let q_at = (base + first) * q_row + h * size;
-                let kv_at = |key: usize| (base + key) * k_row + h / (heads / kv_heads) * size;
-                let (mut tops, mut sums) = ([f32::NEG_INFINITY; QUERIES], [0f32; QUERIES]);
-                let start = self.sight.first(first);
-                for key in (start..end).step_by(KEYS) {
-                    let key_end = (key + KEYS).min(end);
-                    let m = key_end - key;
-                    let scores = &mut scores[..n * m];
-                    let queries = Mat { data: &q[q_at..], row: q_row, col: 1 };
-                    let keys = Mat { data: &k[kv_at(key)..], row: k_row, col: 1 }.turned();
-                    product((n, m, size), scores, Old::Drop, queries, keys, self.sight.scale, ONE);
-                    for (i, row) in scores.chunks_exact_mut(m).enumerate() {
-                        let seen = self.seen(first + i, key, key_end);
-                        if let Some(cap) = self.sight.soft_cap {
-                            soft_cap(&mut row[seen.clone()], cap);
-                        }
-                        let (top, sum) = online_softmax(row, seen, tops[i]);
-                        // A window may leave nothing to see in the first tiles: then there is nothing to correct.
-                        if tops[i] > f32::NEG_INFINITY {
-                            let correction = exp(tops[i] - top);
-                            sums[i] *= correction;
-                            // SAFETY: this task alone writes head h of these tokens.
-                            let row = unsafe { std::slice::from_raw_parts_mut(shared.at(q_at + i * q_row), size) };
-                            scale_row(row, correction);
-                        }
-                        sums[i] += sum;
-                        tops[i] = top;
-                    }
-                    let values = Mat { data: &v[kv_at(key)..], row: k_row, col: 1 };
-                    let old = if key == start { Old::Drop } else { Old::Add };
-                    // SAFETY: n rows of stride q_row from q_at lie in `out`, and this task alone writes them.
-                    unsafe {
-                        product_into((n, size, m), shared.at(q_at), q_row, old, Mat::rows(scores, m), values, 1.0, ONE);
-                    }
-                }
-                for i in 0..n {
+                let (q_at, kv_at) = ((base + first) * q_row + h * size, base * k_row + h / (heads / kv_heads) * size);
+                let (q, k, v) = (&q[q_at..], &k[kv_at..], &v[kv_at..]);
+                let tile = Tile { queries: first..end, q, q_row, k, v, k_row, size, sight: self.sight };
+                // SAFETY: this task alone writes head h of these tokens.
+                let of_tile = unsafe { tile.attend(scores, shared.at(q_at)) };
+                for (i, log_sum) in of_tile[..end - first].iter().enumerate() {
                     // SAFETY: as above; log_sums has one element per (token, h).
-                    unsafe {
-                        scale_row(std::slice::from_raw_parts_mut(shared.at(q_at + i * q_row), size), 1.0 / sums[i]);
-                        *shared_sums.at((base + first + i) * heads + h) = tops[i] + sums[i].ln();
-                    }
+                    unsafe { *shared_sums.at((base + first + i) * heads + h) = *log_sum };
                 }
             },
         );
@@ -339,7 +286,7 @@ impl Core {
                         product((n, m, size), dp, Old::Drop, upstream, values_t, 1.0, ONE);
                         for (i, (p, dp)) in p.chunks_exact_mut(m).zip(dp.chunks_exact_mut(m)).enumerate() {
                             let log_sum = log_sums[(base + first + i) * heads + h];
-                            let seen = self.seen(first + i, key, key_end);
+                            let seen = self.sight.seen(first + i, key, key_end);
                             for dead in [0..seen.start, seen.end..m] {
                                 p[dead.clone()].fill(0.0);
                                 dp[dead].fill(0.0);

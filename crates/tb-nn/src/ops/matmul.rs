@@ -6,6 +6,7 @@
 mod bf16_dot;
 mod few_rows;
 mod q8_0;
+mod rows;
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
@@ -15,6 +16,9 @@ use rayon::prelude::*;
 use std::ops::Deref;
 
 use bf16_dot::Side;
+pub(crate) use few_rows::MOST_ROWS;
+use rows::many_rows;
+pub(crate) use rows::rows_product;
 
 use super::constant::{Constant, Stored};
 use super::slices::SharedOut;
@@ -288,7 +292,7 @@ impl<'a> Weight<'a> {
             let product = q8_0::Product { weight, y: SharedOut::from_pointer(y), stride: o, old };
             // SAFETY: the caller's promise.
             unsafe { q8_0::products(x, i, &[product]) };
-        } else if n <= few_rows::MOST_ROWS && i > 0 && has_vectors() {
+        } else if n <= MOST_ROWS && i > 0 && has_vectors() {
             // SAFETY: the panel's columns lie inside y by the caller's promise.
             unsafe {
                 match self.values {
@@ -307,23 +311,22 @@ impl<'a> Weight<'a> {
         } else {
             self.for_panels(o, i, |first, rows, w| {
                 // SAFETY: the panel's columns lie inside y by the caller's promise.
-                unsafe {
-                    let dims = (n, rows, i);
-                    product_into(dims, y.add(first), o, old, Mat::rows(x, i), Mat::transposed(w, i), 1.0, ALL);
-                }
+                unsafe { many_rows((n, rows, i), (y.add(first), o, old), x, w, 1.0, ALL) };
             });
         }
         if let Some(Factors { a, b, rank: r, scaling }) = self.taken {
-            let h = new_product((n, r, i), Mat::rows(x, i), Mat::transposed(a, i), -scaling, ALL);
+            let mut h = vec![0f32; n * r];
+            rows_product((n, r, i), &mut h, Old::Drop, x, a, -scaling, ALL);
             // SAFETY: the panels covered every column, so all of y is initialised.
-            unsafe { product_into((n, o, r), y, o, Old::Add, Mat::rows(&h, r), Mat::transposed(b, r), 1.0, ALL) };
+            let y = unsafe { std::slice::from_raw_parts_mut(y, n * o) };
+            rows_product((n, o, r), y, Old::Add, &h, b, 1.0, ALL);
         }
     }
 
     /// The q8_0 blocks, if they are multiplied as they are.
     fn blocks(&self, n: usize, i: usize) -> Option<&'a Q8_0> {
         match self.values {
-            Values::Quantised(matrix) => matrix.q8_0().filter(|_| n <= few_rows::MOST_ROWS && i > 0),
+            Values::Quantised(matrix) => matrix.q8_0().filter(|_| n <= MOST_ROWS && i > 0),
             Values::F32(_) | Values::Bf16(_) => None,
         }
     }

@@ -1,7 +1,7 @@
 //! Answers made a token at a time, taking turns with others on one base.
 
 use crate::golden;
-use tb_nn::generate::{Answering, Step};
+use tb_nn::generate::{Answering, Prefixes, Step};
 use tb_nn::{AdapterUse, Decoder, Finish, Flow, GenerationConfig, generate};
 
 const BASE: &str = "llama_tied";
@@ -13,7 +13,8 @@ fn config(seed: u64, eos: &[u32]) -> GenerationConfig {
 }
 
 fn begin(decoder: &Decoder, prompt: &[u32], config: &GenerationConfig) -> Answering {
-    Answering::begin(decoder, prompt, config.clone(), &mut || Flow::Continue).unwrap().unwrap()
+    let mut none = Prefixes::new(0);
+    Answering::begin(decoder, prompt, config.clone(), &mut none.of(0), &mut || Flow::Continue).unwrap().unwrap()
 }
 
 fn whole(decoder: &Decoder, prompt: &[u32], config: &GenerationConfig) -> (Vec<u32>, Finish) {
@@ -92,8 +93,9 @@ fn a_prompt_that_is_no_longer_wanted_is_left_between_two_layers() {
         asked += 1;
         if asked > 1 { Flow::Stop } else { Flow::Continue }
     };
-    assert!(Answering::begin(&decoder, &[5, 6, 7], config(1, &[]), &mut once).unwrap().is_none());
+    let mut none = Prefixes::new(0);
+    assert!(Answering::begin(&decoder, &[5, 6, 7], config(1, &[]), &mut none.of(0), &mut once).unwrap().is_none());
     assert_eq!(asked, 2, "the second layer was not computed");
-    let refused = Answering::begin(&decoder, &[], config(1, &[]), &mut || Flow::Continue);
+    let refused = Answering::begin(&decoder, &[], config(1, &[]), &mut none.of(0), &mut || Flow::Continue);
     assert!(refused.err().unwrap().to_string().contains("no tokens"));
 }

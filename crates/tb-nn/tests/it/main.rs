@@ -14,6 +14,7 @@ mod golden;
 mod gradients;
 mod packed;
 mod parity;
+mod prefixes;
 mod pretrain;
 mod quantised;
 mod to_answer;

@@ -101,7 +101,8 @@ impl Answer {
         let prompt_tokens = ids.len() as u32;
         started(prompt_tokens, framing);
         let mut go_on = || if wanted.still() { Flow::Continue } else { Flow::Stop };
-        let answering = Answering::begin(resident.decoder(adapter.as_ref()), &ids, config, &mut go_on)?;
+        let (decoder, mut shared) = resident.reading(adapter.as_ref());
+        let answering = Answering::begin(decoder, &ids, config, &mut shared, &mut go_on)?;
         let Some(answering) = answering else { return Ok(stopped(prompt_tokens)) };
         Ok(Begun::Answer(Box::new(Self {
             id,

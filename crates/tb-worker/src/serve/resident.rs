@@ -1,5 +1,5 @@
-//! The model in memory: one base with its tokenizer, and the adapters used last. Adapters are put on and taken off the one base; a base
-//! without an adapter is the base as it was loaded.
+//! The model in memory: one base with its tokenizer, the adapters used last, and keys and values of the prompts read last. Adapters are put
+//! on and taken off the one base; a base without an adapter is the base as it was loaded.
 
 use candle_core::Device;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use tb_core::serving::{Load, Loaded, Prompt};
 use tb_data::model_folder::{adapter_quantization, read_config};
 use tb_data::tokenize::{TextTokenizer, conversation_ids};
 use tb_nn::decoder::{Adapter, Decoder, bytes_to_answer};
-use tb_nn::generate::GenerationConfig;
+use tb_nn::generate::{GenerationConfig, Prefixes, Shared};
 
 use crate::error::{Failure, Result};
 use crate::{device, generate, models};
@@ -21,6 +21,10 @@ use crate::{device, generate, models};
 const KEPT_ADAPTERS: usize = 16;
 /// Bytes of adapters that stay in memory; the one in use stays whatever its size.
 const KEPT_ADAPTER_BYTES: usize = 1 << 30;
+/// Bytes of keys and values that stay in memory for prompts that begin as earlier ones did.
+const KEPT_PREFIX_BYTES: usize = 1 << 28;
+/// What prompts to the base alone are kept under.
+const BARE: u64 = 0;
 
 /// A base model, its tokenizer and its adapters.
 pub struct Resident {
@@ -29,13 +33,18 @@ pub struct Resident {
     tokenizer: TextTokenizer,
     /// In order of use, the last one at the end.
     adapters: Vec<Arc<Held>>,
+    /// Adapters that were read so far.
+    read: u64,
     worn: Worn,
+    prefixes: Prefixes,
 }
 
 /// An adapter in memory.
 pub struct Held {
     file: AdapterFile,
     adapter: Adapter,
+    /// Its own, from 1: an adapter that is read again is another one.
+    number: u64,
 }
 
 /// A folder and the state of its files: one that was written again is another adapter.
@@ -72,7 +81,15 @@ impl Resident {
         let tokenizer = models::tokenizer(&load.base)?;
         let dtype = device::dtype(load.dtype, &device);
         let decoder = Decoder::load_to_answer(&load.base, dtype, load.quantization, &device)?;
-        let resident = Self { load: load.clone(), decoder, tokenizer, adapters: Vec::new(), worn: Worn::Nothing };
+        let resident = Self {
+            load: load.clone(),
+            decoder,
+            tokenizer,
+            adapters: Vec::new(),
+            read: BARE,
+            worn: Worn::Nothing,
+            prefixes: Prefixes::new(KEPT_PREFIX_BYTES),
+        };
         let loaded = resident.loaded(begun);
         *place = Some(resident);
         Ok(loaded)
@@ -125,9 +142,13 @@ impl Resident {
         let held = match known {
             Some(at) => self.adapters.remove(at),
             None => {
-                self.adapters.retain(|held| held.file.folder != file.folder);
+                if let Some(old) = self.adapters.iter().position(|held| held.file.folder == file.folder) {
+                    self.take_leave(old);
+                }
                 self.check_form(folder)?;
-                Arc::new(Held { adapter: self.decoder.read_adapter(folder)?, file })
+                let adapter = self.decoder.read_adapter(folder)?;
+                self.read += 1;
+                Arc::new(Held { adapter, file, number: self.read })
             }
         };
         self.adapters.push(Arc::clone(&held));
@@ -135,9 +156,15 @@ impl Resident {
         while self.adapters.len() > 1
             && (self.adapters.len() > KEPT_ADAPTERS || bytes(&self.adapters) > KEPT_ADAPTER_BYTES)
         {
-            self.adapters.remove(0);
+            self.take_leave(0);
         }
         Ok(held)
+    }
+
+    /// Drops an adapter, and what was read with it.
+    fn take_leave(&mut self, at: usize) {
+        let left = self.adapters.remove(at);
+        self.prefixes.forget(left.number);
     }
 
     /// Refuses an adapter that was trained on the base in another form than this one.
@@ -151,6 +178,12 @@ impl Resident {
         );
         Err(Failure::new(ErrorCode::Conflict, message)
             .hint("Load the base as quantization_config.json beside it says."))
+    }
+
+    /// As [`Self::decoder`], with what is kept of the prompts that were read so.
+    pub fn reading(&mut self, adapter: Option<&Arc<Held>>) -> (&Decoder, Shared<'_>) {
+        self.decoder(adapter);
+        (&self.decoder, self.prefixes.of(adapter.map_or(BARE, |held| held.number)))
     }
 
     /// The decoder with an adapter, or as the base alone.

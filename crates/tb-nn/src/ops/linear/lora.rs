@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::ops::constant::{Constant, ConstantRef};
 #[cfg(feature = "cuda")]
 use crate::ops::gpu::{Gpu, Narrow, View, read_gpu};
-use crate::ops::matmul::{ALL, Mat, ONE, Old, new_product, product, read_weight};
+use crate::ops::matmul::{ALL, Mat, ONE, Old, new_product, product, read_weight, rows_product};
 use crate::ops::slices::{floats, read, store, tensor_like};
 use crate::profile;
 
@@ -129,7 +129,8 @@ impl LowRank {
         let (r, i) = (self.rank, self.inputs);
         let n = x.len() / i.max(1);
         let Some(dropout) = &self.dropout else {
-            let h = new_product((n, r, i), Mat::rows(x, i), Mat::transposed(a, i), 1.0, ALL);
+            let mut h = vec![0f32; n * r];
+            rows_product((n, r, i), &mut h, Old::Drop, x, a, 1.0, ALL);
             return Hidden { h, mask: Vec::new() };
         };
         let mut hidden = Hidden { h: vec![0f32; n * r], mask: vec![0u64; x.len().div_ceil(64)] };
@@ -150,7 +151,7 @@ impl LowRank {
     pub(crate) fn up(&self, y: &mut [f32], hidden: &Hidden, b: &[f32]) {
         let _span = profile::span("adapter");
         let (r, o, h) = (self.rank, self.outputs, &hidden.h);
-        product((h.len() / r, o, r), y, Old::Add, Mat::rows(h, r), Mat::transposed(b, r), self.scaling, ALL);
+        rows_product((h.len() / r, o, r), y, Old::Add, h, b, self.scaling, ALL);
     }
 
     /// (dA, dB) for the upstream gradient dy (N, O); adds drop'(s dy B A) to dx (N, I) where that is wanted.

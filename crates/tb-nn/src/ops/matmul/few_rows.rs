@@ -7,7 +7,7 @@ use half::bf16;
 use super::Old;
 
 /// Most rows for which this is the fastest way.
-pub(super) const MOST_ROWS: usize = 16;
+pub(crate) const MOST_ROWS: usize = 16;
 
 #[cfg(not(target_arch = "x86_64"))]
 mod instructions {

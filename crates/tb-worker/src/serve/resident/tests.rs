@@ -8,6 +8,7 @@ use tb_core::recipe::Dtype;
 use tb_data::gguf;
 use tb_data::sample::write_bundled;
 use tb_nn::decoder::{AdapterUse, Batch};
+use tb_nn::generate::Answering;
 use tb_nn::{Flow, GgufFormat, LoraConfig, LoraInit, TargetModules};
 
 use super::*;
@@ -81,6 +82,34 @@ fn an_adapter_is_read_once_and_again_when_its_files_change() {
     std::fs::remove_file(folder.join("adapter_config.json")).unwrap();
     let failure = resident.adapter(&folder).err().unwrap();
     assert!(failure.0.code == ErrorCode::NotFound && failure.0.message.contains("adapter_config.json"), "{failure}");
+}
+
+#[test]
+fn what_was_read_with_an_adapter_leaves_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let load = load(dir.path());
+    let folder = dir.path().join("adapter");
+    write_adapter(&load, &folder, 1);
+    let mut resident = resident(&load);
+    let prompt: Vec<u32> = (0..150).map(|t| 40 + t * 7 % 90).collect();
+    let read = |resident: &mut Resident, adapter: Option<&Arc<Held>>| {
+        let (decoder, mut shared) = resident.reading(adapter);
+        Answering::begin(decoder, &prompt, GenerationConfig::default(), &mut shared, &mut || Flow::Continue).unwrap();
+        resident.prefixes.bytes()
+    };
+    let first = resident.adapter(&folder).unwrap();
+    let bare = read(&mut resident, None);
+    let both = read(&mut resident, Some(&first));
+    assert!(bare > 0 && both == 2 * bare, "{bare} {both}: each reading is kept for itself");
+    assert_eq!(read(&mut resident, Some(&first)), both, "and once");
+
+    write_adapter(&load, &folder, 2);
+    let later = SystemTime::now() + std::time::Duration::from_secs(5);
+    let file = std::fs::OpenOptions::new().append(true).open(folder.join("adapter_model.safetensors")).unwrap();
+    file.set_modified(later).unwrap();
+    let second = resident.adapter(&folder).unwrap();
+    assert_eq!(resident.prefixes.bytes(), bare, "the base's own stays");
+    assert_eq!(read(&mut resident, Some(&second)), both);
 }
 
 #[test]
