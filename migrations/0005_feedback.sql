@@ -44,12 +44,15 @@ CREATE INDEX feedback_by_project ON feedback (project_id, created_at_ms, id);
 CREATE INDEX feedback_by_item ON feedback (item_id);
 CREATE INDEX feedback_withdrawn ON feedback (withdrawn_at_ms) WHERE withdrawn_at_ms IS NOT NULL;
 
--- Sums of feedback, so that statistics of millions of rows read thousands. Each row counts once in model, reviewer and cell; what a grain
+-- Sums of feedback, so that statistics of millions of rows read thousands. Each row counts once in every grain; what a grain
 -- does not tell apart is '*', and '' stands for none. Written in the transaction of the row. Withdrawn rows do not count.
---   model     day, model and transformation type
---   reviewer  day and reviewer
---   cell      day, model, transformation type and reviewer
---   rival     as model, rival_cell as cell: choices only, for the model that gave the second answer
+--   model         day and model
+--   type          day and transformation type
+--   model_type    day, model and transformation type
+--   reviewer      day and reviewer; reviewer_span the same for spans of 32 days, counted from 1970
+--   cell          day, model, transformation type and reviewer; cell_span the same for such spans
+--   rival, rival_type, rival_cell
+--                 as model, model_type and cell: choices only, for the model that gave the second answer
 CREATE TABLE feedback_sums (
     grain TEXT NOT NULL,
     user_id TEXT NOT NULL,
@@ -78,6 +81,7 @@ CREATE TABLE feedback_sums (
     PRIMARY KEY (grain, user_id, model_id, transformation_type, day)
 );
 CREATE INDEX feedback_sums_by_model ON feedback_sums (grain, model_id, day);
+CREATE INDEX feedback_sums_by_type ON feedback_sums (grain, transformation_type, day);
 
 CREATE TABLE label_projects (
     id TEXT PRIMARY KEY,
@@ -143,11 +147,14 @@ CREATE INDEX label_assignments_by_user ON label_assignments (project_id, user_id
 CREATE INDEX label_assignments_by_age ON label_assignments (project_id, state, changed_at_ms);
 CREATE INDEX label_assignments_by_feedback ON label_assignments (feedback_id);
 
--- Up to which place a reviewer has been given every item that was open: the next search begins after it.
+-- Where a reviewer is: up to which place they have been given every item that was open (the next search begins after it), and
+-- how many items they have judged and passed on.
 CREATE TABLE label_cursors (
     project_id TEXT NOT NULL REFERENCES label_projects (id),
     user_id TEXT NOT NULL REFERENCES users (id),
     place BIGINT NOT NULL,
+    judged BIGINT NOT NULL CHECK (judged >= 0),
+    passed BIGINT NOT NULL CHECK (passed >= 0),
     PRIMARY KEY (project_id, user_id)
 );
 

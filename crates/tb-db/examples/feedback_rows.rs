@@ -181,20 +181,26 @@ fn sums() -> Vec<String> {
         SUM(preferred IS 'both_bad'), 0, 0, 0.0, 0.0, 0, 0, 0";
     let (user, model, kind) = ("COALESCE(user_id, '')", "COALESCE(model_id, '')", "transformation_type");
     let grains = [
-        ("model", "'*'", model, kind, counts, ""),
+        ("model", "'*'", model, "'*'", counts, ""),
+        ("type", "'*'", "'*'", kind, counts, ""),
+        ("model_type", "'*'", model, kind, counts, ""),
         ("reviewer", user, "'*'", "'*'", counts, ""),
+        ("reviewer_span", user, "'*'", "'*'", counts, ""),
         ("cell", user, model, kind, counts, ""),
-        ("rival", "'*'", "other_model_id", kind, rival, " AND other_model_id IS NOT NULL"),
+        ("cell_span", user, model, kind, counts, ""),
+        ("rival", "'*'", "other_model_id", "'*'", rival, " AND other_model_id IS NOT NULL"),
+        ("rival_type", "'*'", "other_model_id", kind, rival, " AND other_model_id IS NOT NULL"),
         ("rival_cell", user, "other_model_id", kind, rival, " AND other_model_id IS NOT NULL"),
     ];
     grains
         .into_iter()
         .map(|(grain, user, model, kind, counts, only)| {
+            let day_ms: i64 = if grain.ends_with("_span") { 32 * 86_400_000 } else { 86_400_000 };
             format!(
                 "INSERT INTO feedback_sums (grain, user_id, model_id, transformation_type, day, num, rating_1, rating_2, rating_3, \
                  rating_4, rating_5, thumbs_up, thumbs_down, wins, losses, ties, both_bad, corrections, distance_num, distance_sum, \
                  distance_squares, flagged, duration_num, duration_ms) \
-                 SELECT '{grain}', {user} AS a, {model} AS b, {kind} AS c, created_at_ms / 86400000 AS d, {counts} FROM feedback \
+                 SELECT '{grain}', {user} AS a, {model} AS b, {kind} AS c, created_at_ms / {day_ms} AS d, {counts} FROM feedback \
                  WHERE withdrawn_at_ms IS NULL{only} GROUP BY a, b, c, d"
             )
         })
@@ -244,7 +250,7 @@ async fn project(connection: &mut SqliteConnection, items: u64) -> Result<(), sq
         .await?;
         run(
             connection,
-            &format!("INSERT INTO label_cursors (project_id, user_id, place) VALUES ('{PROJECT}', '{user}', {count})"),
+            &format!("INSERT INTO label_cursors (project_id, user_id, place, judged, passed) VALUES ('{PROJECT}', '{user}', {count}, {count}, 0)"),
         )
         .await?;
     }

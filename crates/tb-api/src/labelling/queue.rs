@@ -39,7 +39,8 @@ use crate::{
 const LEASE_MS: i64 = 30 * 60 * 1000;
 /// Resting items that one call gives to others at most.
 const RELEASED_AT_ONCE: u32 = 50;
-/// Items that a reviewer holds at most.
+/// Items that a reviewer holds, and at most.
+const HELD: u32 = 10;
 const MOST_HELD: u32 = 50;
 /// Longest texts, in bytes, whose difference comes with the item; longer ones are compared on request.
 const LONGEST_SHOWN_DIFF: usize = 16 << 10;
@@ -74,7 +75,7 @@ pub(crate) async fn submit(ctx: &Ctx, args: SubmitLabels) -> Result<Submitted, A
     let item = found::item(&mut tx, &args.item_id).await?;
     let project = found::project(&mut tx, &item.project_id).await?;
     project.check_answers(&args.answers).map_err(|e| refused("The answers were not stored", e))?;
-    let hold = args.hold.unwrap_or(10);
+    let hold = args.hold.unwrap_or(HELD);
     let held = match assignments::get(&mut tx, &item.id, &user).await? {
         Some(before) if before.state == AssignmentState::Submitted => {
             return answered_before(&mut tx, &project, &before, &args.answers, hold).await;
@@ -118,6 +119,7 @@ pub(crate) async fn submit(ctx: &Ctx, args: SubmitLabels) -> Result<Submitted, A
     items::change(&mut tx, &item.id, change, project.overlap).await?;
     let is_done = item.submitted + 1 == project.overlap;
     projects::count(&mut tx, &project.id, 1, i64::from(is_done)).await?;
+    assignments::count(&mut tx, &project.id, &user, 1, 0).await?;
     told(&mut tx, ctx, "label_submit", row.id.as_str(), json!({ "item_id": item.id })).await?;
     let project = found::project(&mut tx, &project.id).await?;
     let hand = refill(&mut tx, &project, &user, hold).await?;
@@ -162,7 +164,8 @@ pub(crate) async fn skip(ctx: &Ctx, args: MarkItem) -> Result<Hand, ApiError> {
     };
     assignments::update(&mut tx, &passed).await?;
     hand_back(&mut tx, &project, &args.item_id).await?;
-    let hand = refill(&mut tx, &project, &user, MOST_HELD.min(10)).await?;
+    assignments::count(&mut tx, &project.id, &user, 0, 1).await?;
+    let hand = refill(&mut tx, &project, &user, HELD).await?;
     tx.commit().await?;
     Ok(hand)
 }
@@ -212,6 +215,7 @@ pub(crate) async fn undo(ctx: &Ctx, args: OfProject) -> Result<Hand, ApiError> {
     items::change(&mut tx, &item.id, change, project.overlap).await?;
     let was_done = item.submitted == project.overlap;
     projects::count(&mut tx, &project.id, -1, -i64::from(was_done)).await?;
+    assignments::count(&mut tx, &project.id, &user, -1, 0).await?;
     let project = found::project(&mut tx, &project.id).await?;
     let mut hand = look(&mut tx, &project, &user, MOST_HELD).await?;
     if let Some(at) = hand.tasks.iter().position(|task| task.item_id == item.id) {
@@ -293,6 +297,7 @@ async fn take_again(
         Some(passed) => {
             let change = items::ItemChange { held: 1, ..items::ItemChange::default() };
             items::change(tx, &item.id, change, project.overlap).await?;
+            assignments::count(tx, &project.id, user, 0, -1).await?;
             Ok(Assignment { state: AssignmentState::Taken, ..passed })
         }
         None => give(tx, project, item, user).await,
@@ -322,7 +327,7 @@ async fn refill(tx: &mut Tx, project: &LabelProject, user: &UserId, hold: u32) -
     let held = assignments::held(&mut *tx, &project.id, user).await?.len();
     let wanted = (hold as usize).saturating_sub(held);
     if wanted > 0 {
-        let after = assignments::cursor(&mut *tx, &project.id, user).await?;
+        let after = assignments::standing(&mut *tx, &project.id, user).await?.place;
         let next = items::next_open(&mut *tx, &project.id, user, after, wanted as u32).await?;
         for item in &next {
             give(tx, project, item, user).await?;
@@ -373,15 +378,15 @@ pub(super) async fn progress(
     user: &UserId,
 ) -> Result<Progress, ApiError> {
     let mut from = from.into();
-    let handled = assignments::handled(from.again(), &project.id, user).await?;
+    let standing = assignments::standing(from.again(), &project.id, user).await?;
     let mut took = assignments::last_durations(from, &project.id, user, PACE_OF).await?;
     took.sort_unstable();
     let places = (project.num_items * u64::from(project.overlap)).saturating_sub(project.num_answers);
     Ok(Progress {
         items: project.num_items,
         done: project.num_done,
-        mine: handled.submitted,
-        left: project.num_items.saturating_sub(handled.submitted + handled.skipped).min(places),
+        mine: standing.judged,
+        left: project.num_items.saturating_sub(standing.judged + standing.passed).min(places),
         seconds_each: took.get(took.len() / 2).map(|ms| *ms as f64 / 1000.0),
     })
 }

@@ -18,6 +18,8 @@ use crate::{
 const TABLE: &str = "feedback_sums";
 /// Milliseconds of a day.
 pub const DAY_MS: i64 = 24 * 3600 * 1000;
+/// Days of a span: sums over long times read spans, and days only at their ends.
+const SPAN_DAYS: i64 = 32;
 /// What a grain does not tell apart.
 const ANY: &str = "*";
 
@@ -123,14 +125,20 @@ impl Sums {
         let model = judgement.model_id.as_ref().map_or("", ModelId::as_str);
         let kind = judgement.transformation_type.as_str();
         let day = row.created_at_ms.div_euclid(DAY_MS);
+        let span = day.div_euclid(SPAN_DAYS);
         let counts = Counts::of(row, sign);
-        self.count("model", ANY, model, kind, day, &counts);
+        self.count("model", ANY, model, ANY, day, &counts);
+        self.count("type", ANY, ANY, kind, day, &counts);
+        self.count("model_type", ANY, model, kind, day, &counts);
         self.count("reviewer", user, ANY, ANY, day, &counts);
+        self.count("reviewer_span", user, ANY, ANY, span, &counts);
         self.count("cell", user, model, kind, day, &counts);
+        self.count("cell_span", user, model, kind, span, &counts);
         // A choice is news of the other model too, but no row of its answers.
         if let Some(Choice { preferred, other_model_id: Some(other), .. }) = &judgement.choice {
             let counts = Counts { choices: outcome(preferred.swapped(), sign), ..Counts::default() };
-            self.count("rival", ANY, other.as_str(), kind, day, &counts);
+            self.count("rival", ANY, other.as_str(), ANY, day, &counts);
+            self.count("rival_type", ANY, other.as_str(), kind, day, &counts);
             self.count("rival_cell", user, other.as_str(), kind, day, &counts);
         }
     }
@@ -241,16 +249,80 @@ const SUMMED: &str = "CAST(SUM(num) AS BIGINT) AS num, CAST(SUM(rating_1) AS BIG
 /// # Errors
 /// [`Error::BadRow`](crate::Error::BadRow) or the driver's.
 pub async fn groups(from: impl Into<Source<'_>>, filter: &SumsFilter, by: By) -> Result<Vec<Group>> {
-    let by_reviewer = filter.user_id.is_some() || by == By::Reviewer;
-    let by_answer = filter.model_id.is_some() || filter.transformation_type.is_some() || by != By::Reviewer;
-    // What a model won or lost as the second answer counts for the model alone: elsewhere the row is counted already.
-    let grains: &[&'static str] = match (by_reviewer, by_answer, by) {
-        (true, true, By::ModelAndDay) => &["cell", "rival_cell"],
-        (true, true, By::TransformationType | By::Reviewer) => &["cell"],
-        (true, false, _) => &["reviewer"],
-        (false, _, By::ModelAndDay) => &["model", "rival"],
-        (false, _, By::TransformationType | By::Reviewer) => &["model"],
-    };
+    let from = from.into();
+    let (model, kind) = (filter.model_id.is_some(), filter.transformation_type.is_some());
+    match by {
+        // What a model won or lost as the second answer counts for the model alone: elsewhere the row is counted already.
+        By::ModelAndDay => {
+            let grains: &[_] = match (filter.user_id.is_some(), kind) {
+                (true, _) => &["cell", "rival_cell"],
+                (false, true) => &["model_type", "rival_type"],
+                (false, false) => &["model", "rival"],
+            };
+            from.all(statement(grains, filter, by, (filter.from_day, filter.to_day)), read).await
+        }
+        By::TransformationType if filter.user_id.is_some() => in_pieces(from, filter, by, "cell", "cell_span").await,
+        By::TransformationType => {
+            let grain = if model { "model_type" } else { "type" };
+            from.all(statement(&[grain], filter, by, (filter.from_day, filter.to_day)), read).await
+        }
+        By::Reviewer if model || kind => in_pieces(from, filter, by, "cell", "cell_span").await,
+        By::Reviewer => in_pieces(from, filter, by, "reviewer", "reviewer_span").await,
+    }
+}
+
+/// Groups that no day tells apart: counted in spans, and in days at the ends of the time.
+async fn in_pieces(
+    mut from: Source<'_>,
+    filter: &SumsFilter,
+    by: By,
+    days: &'static str,
+    spans: &'static str,
+) -> Result<Vec<Group>> {
+    let mut found: BTreeMap<String, Counts> = BTreeMap::new();
+    for (piece, range) in pieces(filter.from_day, filter.to_day) {
+        let grain = match piece {
+            Piece::Days => days,
+            Piece::Spans => spans,
+        };
+        for group in from.again().all(statement(&[grain], filter, by, range), read).await? {
+            found.entry(group.key).or_default().add(&group.counts);
+        }
+    }
+    Ok(found.into_iter().map(|(key, counts)| Group { key, day: 0, counts }).collect())
+}
+
+/// What a part of a time is counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Piece {
+    Days,
+    Spans,
+}
+
+/// A time as whole spans and the days before and after them; both ends belong to it, and none is open.
+fn pieces(from_day: Option<i64>, to_day: Option<i64>) -> Vec<(Piece, (Option<i64>, Option<i64>))> {
+    let first = from_day.map(|day| day.div_euclid(SPAN_DAYS) + i64::from(day.rem_euclid(SPAN_DAYS) != 0));
+    let last = to_day.map(|day| (day + 1).div_euclid(SPAN_DAYS) - 1);
+    if let (Some(first), Some(last)) = (first, last)
+        && first > last
+    {
+        return vec![(Piece::Days, (from_day, to_day))];
+    }
+    let mut pieces = vec![(Piece::Spans, (first, last))];
+    if let (Some(from_day), Some(first)) = (from_day, first)
+        && from_day < first * SPAN_DAYS
+    {
+        pieces.push((Piece::Days, (Some(from_day), Some(first * SPAN_DAYS - 1))));
+    }
+    if let (Some(to_day), Some(last)) = (to_day, last)
+        && to_day >= (last + 1) * SPAN_DAYS
+    {
+        pieces.push((Piece::Days, (Some((last + 1) * SPAN_DAYS), Some(to_day))));
+    }
+    pieces
+}
+
+fn statement(grains: &[&'static str], filter: &SumsFilter, by: By, range: (Option<i64>, Option<i64>)) -> Statement {
     let (columns, end) = match by {
         By::ModelAndDay => {
             ("SELECT model_id AS group_key, day AS group_day, ", " GROUP BY model_id, day ORDER BY model_id, day")
@@ -263,16 +335,15 @@ pub async fn groups(from: impl Into<Source<'_>>, filter: &SumsFilter, by: By) ->
             ("SELECT user_id AS group_key, CAST(0 AS BIGINT) AS group_day, ", " GROUP BY user_id ORDER BY user_id")
         }
     };
-    let statement = Statement::new(TABLE, columns)
+    Statement::new(TABLE, columns)
         .then(SUMMED)
         .then_in(" WHERE grain IN ", grains.iter().copied())
         .then_if(" AND user_id = ", filter.user_id.as_ref().map(UserId::as_str))
         .then_if(" AND model_id = ", filter.model_id.as_ref().map(ModelId::as_str))
         .then_if(" AND transformation_type = ", filter.transformation_type.as_deref())
-        .then_if(" AND day >= ", filter.from_day)
-        .then_if(" AND day <= ", filter.to_day)
-        .then(end);
-    from.into().all(statement, read).await
+        .then_if(" AND day >= ", range.0)
+        .then_if(" AND day <= ", range.1)
+        .then(end)
 }
 
 fn read(row: &dyn Columns) -> Result<Group> {
@@ -297,4 +368,29 @@ fn read(row: &dyn Columns) -> Result<Group> {
             duration: (r.int("duration_num")?, r.int("duration_ms")?),
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_cut_into_spans_and_days_without_gap_or_overlap() {
+        for from in [None, Some(-70), Some(0), Some(1), Some(31), Some(32), Some(64), Some(100)] {
+            for to in [None, Some(-40), Some(31), Some(32), Some(63), Some(64), Some(95), Some(100), Some(500)] {
+                let within = |day: i64| from.is_none_or(|f| day >= f) && to.is_none_or(|t| day <= t);
+                let pieces = pieces(from, to);
+                for day in -200..700_i64 {
+                    let counted = pieces.iter().filter(|(piece, (first, last))| {
+                        let at = match piece {
+                            Piece::Days => day,
+                            Piece::Spans => day.div_euclid(SPAN_DAYS),
+                        };
+                        first.is_none_or(|f| at >= f) && last.is_none_or(|l| at <= l)
+                    });
+                    assert_eq!(counted.count(), usize::from(within(day)), "{from:?} {to:?} {day} {pieces:?}");
+                }
+            }
+        }
+    }
 }

@@ -174,43 +174,6 @@ pub async fn resting(
     from.into().all(statement, read).await
 }
 
-/// How many items a reviewer has in each state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Handled {
-    /// Held now.
-    pub taken: u64,
-    /// Judged.
-    pub submitted: u64,
-    /// Passed on.
-    pub skipped: u64,
-}
-
-/// Counts a reviewer's items of a project.
-///
-/// # Errors
-/// [`Error::BadRow`](crate::Error::BadRow) or the driver's.
-pub async fn handled(from: impl Into<Source<'_>>, project: &LabelProjectId, user: &UserId) -> Result<Handled> {
-    let statement = Statement::new(
-        TABLE,
-        "SELECT state, COUNT(*) AS num FROM label_assignments WHERE project_id = $1 AND user_id = $2 GROUP BY state ORDER BY state",
-    )
-    .bind(project.as_str())
-    .bind(user.as_str());
-    let rows = from.into().all(statement, |row| {
-        let r = Reader::new(TABLE, row, "state");
-        Ok((r.parse::<AssignmentState>("state")?, r.count::<u64>("num")?))
-    });
-    let mut handled = Handled::default();
-    for (state, num) in rows.await? {
-        match state {
-            AssignmentState::Taken => handled.taken = num,
-            AssignmentState::Submitted => handled.submitted = num,
-            AssignmentState::Skipped => handled.skipped = num,
-        }
-    }
-    Ok(handled)
-}
-
 /// How long a reviewer took for the last items that they judged, in milliseconds, the last first.
 ///
 /// # Errors
@@ -233,16 +196,63 @@ pub async fn last_durations(
     Ok(all.await?.into_iter().flatten().collect())
 }
 
-/// From where a reviewer's search for the next item begins: every open item up to this place was given to them.
+/// Where a reviewer is in a project.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Every open item up to this place was given to them: their search for the next one begins after it.
+    pub place: i64,
+    /// Items that they have judged.
+    pub judged: u64,
+    /// Items that they passed on.
+    pub passed: u64,
+}
+
+/// Where a reviewer is in a project; at its beginning, if they were given nothing yet.
 ///
 /// # Errors
 /// The driver's.
-pub async fn cursor(from: impl Into<Source<'_>>, project: &LabelProjectId, user: &UserId) -> Result<i64> {
-    let statement = Statement::new(CURSORS, "SELECT place FROM label_cursors WHERE project_id = $1 AND user_id = $2")
-        .bind(project.as_str())
-        .bind(user.as_str());
-    let place = from.into().one(statement, |row| Reader::new(CURSORS, row, "place").int("place")).await?;
-    Ok(place.unwrap_or(0))
+pub async fn standing(from: impl Into<Source<'_>>, project: &LabelProjectId, user: &UserId) -> Result<Standing> {
+    let statement = Statement::new(
+        CURSORS,
+        "SELECT user_id, place, judged, passed FROM label_cursors WHERE project_id = $1 AND user_id = $2",
+    )
+    .bind(project.as_str())
+    .bind(user.as_str());
+    let found = from.into().one(statement, |row| {
+        let r = Reader::new(CURSORS, row, "user_id");
+        Ok(Standing { place: r.int("place")?, judged: r.count("judged")?, passed: r.count("passed")? })
+    });
+    Ok(found.await?.unwrap_or_default())
+}
+
+/// Adds to what a reviewer has judged and passed on.
+///
+/// # Errors
+/// [`Error::Unstorable`](crate::Error::Unstorable) if a count would fall below 0.
+pub async fn count(tx: &mut Tx, project: &LabelProjectId, user: &UserId, judged: i64, passed: i64) -> Result<()> {
+    let add = Statement::new(
+        CURSORS,
+        "UPDATE label_cursors SET judged = judged + $1, passed = passed + $2 WHERE project_id = $3 AND user_id = $4",
+    )
+    .about(project)
+    .bind(judged)
+    .bind(passed)
+    .bind(project.as_str())
+    .bind(user.as_str());
+    if tx.run(add).await? == 1 {
+        return Ok(());
+    }
+    let first = Statement::new(
+        CURSORS,
+        "INSERT INTO label_cursors (project_id, user_id, place, judged, passed) VALUES ($1, $2, 0, $3, $4)",
+    )
+    .about(project)
+    .bind(project.as_str())
+    .bind(user.as_str())
+    .bind(judged)
+    .bind(passed);
+    tx.run(first).await?;
+    Ok(())
 }
 
 /// Lets a reviewer's search begin after a place.
@@ -252,7 +262,7 @@ pub async fn cursor(from: impl Into<Source<'_>>, project: &LabelProjectId, user:
 pub async fn set_cursor(tx: &mut Tx, project: &LabelProjectId, user: &UserId, place: i64) -> Result<()> {
     let statement = Statement::new(
         CURSORS,
-        "INSERT INTO label_cursors (project_id, user_id, place) VALUES ($1, $2, $3) \
+        "INSERT INTO label_cursors (project_id, user_id, place, judged, passed) VALUES ($1, $2, $3, 0, 0) \
          ON CONFLICT (project_id, user_id) DO UPDATE SET place = excluded.place",
     )
     .about(project)

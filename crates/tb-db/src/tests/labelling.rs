@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     Error, Page,
     labelling::{
-        assignments,
+        assignments::{self, Standing},
         items::{self, ItemChange, ItemFilter},
         projects,
     },
@@ -169,18 +169,21 @@ async fn assignments_and_cursors_are_kept() {
     assignments::update(&mut tx, &submitted).await.unwrap();
     assert_eq!(assignments::held(&mut tx, &id, &reviewer(1)).await.unwrap(), [changed, given(3, 1)]);
     assert_eq!(assignments::submitted(&mut tx, &id, &reviewer(1), 5).await.unwrap(), [submitted]);
-    let handled = assignments::handled(&mut tx, &id, &reviewer(1)).await.unwrap();
-    assert_eq!((handled.taken, handled.submitted, handled.skipped), (2, 1, 0));
     assert_eq!(assignments::resting(&mut tx, &id, 15, 9).await.unwrap(), [given(3, 1)]);
     assignments::release(&mut tx, &item(3).id, &reviewer(1)).await.unwrap();
     assert!(matches!(assignments::release(&mut tx, &item(2).id, &reviewer(1)).await, Err(Error::Stale { .. })));
     assert_eq!(assignments::reviewers(&mut tx, &id).await.unwrap(), [reviewer(1)]);
 
-    assert_eq!(assignments::cursor(&mut tx, &id, &reviewer(1)).await.unwrap(), 0);
+    assert_eq!(assignments::standing(&mut tx, &id, &reviewer(1)).await.unwrap(), Standing::default());
+    assignments::count(&mut tx, &id, &reviewer(1), 2, 1).await.unwrap();
     for (user, place) in [(1, 9), (1, 7), (2, 2)] {
         assignments::set_cursor(&mut tx, &id, &reviewer(user), place).await.unwrap();
     }
     assignments::step_back(&mut tx, &id, 4).await.unwrap();
-    assert_eq!(assignments::cursor(&mut tx, &id, &reviewer(1)).await.unwrap(), 3);
-    assert_eq!(assignments::cursor(&mut tx, &id, &reviewer(2)).await.unwrap(), 2);
+    assignments::count(&mut tx, &id, &reviewer(1), -1, 0).await.unwrap();
+    let first = assignments::standing(&mut tx, &id, &reviewer(1)).await.unwrap();
+    assert_eq!(first, Standing { place: 3, judged: 1, passed: 1 });
+    assert_eq!(assignments::standing(&mut tx, &id, &reviewer(2)).await.unwrap().place, 2);
+    let below = assignments::count(&mut tx, &id, &reviewer(1), -2, 0).await;
+    assert!(matches!(below, Err(Error::Unstorable { .. })));
 }
