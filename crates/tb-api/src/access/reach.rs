@@ -17,7 +17,8 @@ use crate::{
 };
 
 /// Arguments that are paths, wherever they stand.
-const PATHS: &[&str] = &["adapter", "base_model", "data", "eval_data", "model", "out", "path", "test_path"];
+const PATHS: &[&str] =
+    &["adapter", "base_model", "data", "eval_data", "model", "out", "path", "problems_path", "test_path"];
 
 /// Arguments whose insides are none of ours: names of columns, values of fields.
 const OPAQUE: &[&str] = &["answers", "changes", "hyperparameters", "mapping", "messages"];

@@ -286,6 +286,9 @@ pub(crate) fn mean(moments: Moments) -> Option<MeanFigure> {
 /// A share with Wilson's interval.
 fn share(yes: i64, no: i64) -> Option<MeanFigure> {
     let (yes, n) = (rows(yes), rows(yes) + rows(no));
+    if n == 0 {
+        return None;
+    }
     let interval = wilson(yes, n, CONFIDENCE).ok()?;
     Some(MeanFigure { value: yes as f64 / n as f64, low: Some(interval.low), high: Some(interval.high), n })
 }

@@ -269,6 +269,9 @@ fn of_reviewers(
 
 fn gold_share(right: &[bool]) -> Option<MeanFigure> {
     let (yes, n) = (right.iter().filter(|r| **r).count() as u64, right.len() as u64);
+    if n == 0 {
+        return None;
+    }
     let interval = wilson(yes, n, CONFIDENCE).ok()?;
     Some(MeanFigure { value: yes as f64 / n as f64, low: Some(interval.low), high: Some(interval.high), n })
 }

@@ -250,8 +250,12 @@ async fn what_was_exported_is_the_same_in_a_fresh_home_to_the_byte() {
 #[tokio::test]
 async fn an_export_takes_what_was_asked_for_and_leaves_nothing_half() {
     let home = Home::new().await;
-    let rated = |n: u8, at_ms: i64| json!({"input_text": "in", "output_text": format!("out {at_ms}"), "rating": n, "created_at_ms": at_ms});
-    let rows: Vec<Value> = (0..2500).map(|i| rated(1 + (i % 5) as u8, 1_700_000_000_000 + i / 7)).collect();
+    // Several rows of one moment, and no two the same.
+    let rated = |i: i64| {
+        let at_ms = 1_700_000_000_000 + i / 7;
+        json!({"input_text": "in", "output_text": format!("out {i}"), "rating": 1 + i % 5, "created_at_ms": at_ms})
+    };
+    let rows: Vec<Value> = (0..2500).map(rated).collect();
     home.import(&home.file("rows.jsonl", lines(&rows))).await;
     let path = home.folder.path().join("four.jsonl");
     let selection = FeedbackSelection { rating: Some(Rating::try_from(4).unwrap()), ..FeedbackSelection::default() };
