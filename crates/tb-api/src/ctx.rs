@@ -17,7 +17,7 @@ use tb_core::{
     settings::{Secret, Settings},
     tag::Tag,
 };
-use tb_db::Db;
+use tb_db::{Db, Tx};
 use tb_jobs::{Jobs, Serving, SystemClock, WorkerBinary, serving::Limits};
 
 use crate::{
@@ -301,20 +301,37 @@ impl Ctx {
             return Ok(());
         }
         let subject = out.get("id").or_else(|| arguments.get("id")).and_then(Value::as_str).unwrap_or_default();
-        let entry = AuditEntry {
-            at_ms: now_ms(),
-            actor: self.actor.name().to_owned(),
-            command: command.to_owned(),
-            subject: subject.to_owned(),
-            arguments,
-        };
+        let subject = subject.to_owned();
         let mut tx = self.db().begin().await?;
-        tb_db::audit::append(&mut tx, &entry).await?;
-        tb_db::events::append(&mut tx, entry.at_ms, &EventBody::Stale { tags: stale.to_vec() }).await?;
+        tell(&mut tx, self.actor.name(), command, &subject, arguments, stale).await?;
         tx.commit().await?;
         self.jobs().wake();
         Ok(())
     }
+}
+
+/// Tells of a change, in its transaction: one audit line and one event.
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn tell(
+    tx: &mut Tx,
+    actor: &str,
+    command: &str,
+    subject: &str,
+    arguments: Value,
+    stale: &[Tag],
+) -> Result<(), ApiError> {
+    let entry = AuditEntry {
+        at_ms: now_ms(),
+        actor: actor.to_owned(),
+        command: command.to_owned(),
+        subject: subject.to_owned(),
+        arguments,
+    };
+    tb_db::audit::append(tx, &entry).await?;
+    tb_db::events::append(tx, entry.at_ms, &EventBody::Stale { tags: stale.to_vec() }).await?;
+    Ok(())
 }
 
 /// The system's clock, milliseconds since 1970 UTC.

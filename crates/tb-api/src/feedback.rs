@@ -4,8 +4,6 @@
 use serde_json::json;
 use tb_core::{
     ApiError, ErrorCode,
-    audit::AuditEntry,
-    event::EventBody,
     feedback::{Feedback, FeedbackSource},
     ids::FeedbackId,
     tag::Tag,
@@ -17,7 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     Ctx,
-    ctx::{blocking, now_ms},
+    ctx::{blocking, now_ms, tell},
     found,
     jobs::ById,
     people,
@@ -164,19 +162,11 @@ pub(crate) async fn withdraw(ctx: &Ctx, args: WithdrawFeedback) -> Result<Withdr
         return Err(ApiError::new(ErrorCode::Forbidden, "Nothing was changed: the feedback is someone else's.")
             .hint("Ask a trainer to withdraw it."));
     }
-    let at_ms = now_ms();
     let mut tx = ctx.db().begin().await?;
-    tb_db::feedback::withdraw(&mut tx, &row.id, at_ms, &args.reason).await?;
-    let entry = AuditEntry {
-        at_ms,
-        actor: ctx.actor().name().to_owned(),
-        command: "feedback_withdraw".into(),
-        subject: row.id.to_string(),
-        arguments: json!({ "reason": args.reason }),
-    };
-    tb_db::audit::append(&mut tx, &entry).await?;
-    let stale = EventBody::Stale { tags: vec![Tag::Feedback, Tag::Datasets, Tag::Models] };
-    tb_db::events::append(&mut tx, at_ms, &stale).await?;
+    tb_db::feedback::withdraw(&mut tx, &row.id, now_ms(), &args.reason).await?;
+    let stale = [Tag::Feedback, Tag::Datasets, Tag::Models];
+    let why = json!({ "reason": args.reason });
+    tell(&mut tx, ctx.actor().name(), "feedback_withdraw", row.id.as_str(), why, &stale).await?;
     tx.commit().await?;
     ctx.jobs().wake();
     let learned = provenance::learned(ctx.db(), &row.id).await?;

@@ -5,21 +5,22 @@ use std::time::Instant;
 use serde_json::json;
 use tb_core::{
     ApiError,
-    audit::AuditEntry,
-    event::EventBody,
     ids::{SessionId, UserId},
     settings::Secret,
     tag::Tag,
     user::{Session, User},
 };
-use tb_db::{Tx, browser_sessions, passwords, users};
+use tb_db::{browser_sessions, passwords, users};
 use uuid::Uuid;
 
 use super::{
     Actor,
     shown::{self, Kind},
 };
-use crate::{Ctx, ctx::now_ms};
+use crate::{
+    Ctx,
+    ctx::{now_ms, tell},
+};
 
 /// How long a browser stays signed in without being used: 30 days.
 pub const SESSION_MS: i64 = 30 * 24 * 3600 * 1000;
@@ -102,7 +103,7 @@ async fn open(ctx: &Ctx, id: &UserId, compared: &str, user_agent: &str) -> Resul
     };
     browser_sessions::insert(&mut tx, &session, &shown::digest(cookie.reveal())).await?;
     users::set_seen(&mut tx, id, now).await?;
-    tell(&mut tx, id.as_str(), "sign_in", &session.id, now).await?;
+    tell(&mut tx, id.as_str(), "sign_in", session.id.as_str(), json!({}), &[Tag::Users]).await?;
     tx.commit().await?;
     ctx.identities().forget();
     ctx.jobs().wake();
@@ -117,7 +118,7 @@ pub async fn sign_out(ctx: &Ctx, actor: &Actor) -> Result<(), ApiError> {
     let Some(id) = actor.session() else { return Ok(()) };
     let mut tx = ctx.db().begin().await?;
     match browser_sessions::delete(&mut tx, id).await {
-        Ok(()) => tell(&mut tx, actor.name(), "sign_out", id, now_ms()).await?,
+        Ok(()) => tell(&mut tx, actor.name(), "sign_out", id.as_str(), json!({}), &[Tag::Users]).await?,
         // Revoked a moment ago.
         Err(tb_db::Error::Stale { .. }) => {}
         Err(error) => return Err(error.into()),
@@ -125,18 +126,5 @@ pub async fn sign_out(ctx: &Ctx, actor: &Actor) -> Result<(), ApiError> {
     tx.commit().await?;
     ctx.identities().forget();
     ctx.jobs().wake();
-    Ok(())
-}
-
-async fn tell(tx: &mut Tx, actor: &str, command: &str, session: &SessionId, now: i64) -> Result<(), ApiError> {
-    let entry = AuditEntry {
-        at_ms: now,
-        actor: actor.to_owned(),
-        command: command.to_owned(),
-        subject: session.to_string(),
-        arguments: json!({}),
-    };
-    tb_db::audit::append(tx, &entry).await?;
-    tb_db::events::append(tx, now, &EventBody::Stale { tags: vec![Tag::Users] }).await?;
     Ok(())
 }

@@ -6,8 +6,6 @@
 use serde_json::json;
 use tb_core::{
     ApiError, ErrorCode,
-    audit::AuditEntry,
-    event::EventBody,
     feedback::{Feedback, FeedbackSource, ShownOrder},
     ids::{FeedbackId, LabelItemId, UserId},
     labelling::{Answers, Assignment, AssignmentState, LabelItem, LabelProject, ProjectStatus, judgement, stored},
@@ -30,7 +28,7 @@ use super::{
 use crate::{
     Ctx,
     commands::Nothing,
-    ctx::now_ms,
+    ctx::{now_ms, tell},
     feedback::{correction_distance, pieces},
     found, people,
 };
@@ -120,7 +118,8 @@ pub(crate) async fn submit(ctx: &Ctx, args: SubmitLabels) -> Result<Submitted, A
     let is_done = item.submitted + 1 == project.overlap;
     projects::count(&mut tx, &project.id, 1, i64::from(is_done)).await?;
     assignments::count(&mut tx, &project.id, &user, 1, 0).await?;
-    told(&mut tx, ctx, "label_submit", row.id.as_str(), json!({ "item_id": item.id })).await?;
+    tell(&mut tx, ctx.actor().name(), "label_submit", row.id.as_str(), json!({ "item_id": item.id }), &[Tag::Feedback])
+        .await?;
     let project = found::project(&mut tx, &project.id).await?;
     let hand = refill(&mut tx, &project, &user, hold).await?;
     tx.commit().await?;
@@ -181,7 +180,15 @@ pub(crate) async fn flag(ctx: &Ctx, args: MarkItem) -> Result<Nothing, ApiError>
     }
     let marked = Assignment { flagged, note: args.note.or(held.note.clone()), changed_at_ms: now_ms(), ..held };
     assignments::update(&mut tx, &marked).await?;
-    told(&mut tx, ctx, "label_flag", args.item_id.as_str(), json!({ "flagged": flagged })).await?;
+    tell(
+        &mut tx,
+        ctx.actor().name(),
+        "label_flag",
+        args.item_id.as_str(),
+        json!({ "flagged": flagged }),
+        &[Tag::Feedback],
+    )
+    .await?;
     tx.commit().await?;
     ctx.jobs().wake();
     Ok(Nothing {})
@@ -206,7 +213,8 @@ pub(crate) async fn undo(ctx: &Ctx, args: OfProject) -> Result<Hand, ApiError> {
     if let Some(id) = &last.feedback_id {
         let row = tb_db::feedback::withdraw(&mut tx, id, now, "taken back by the reviewer").await?;
         draft = Some(stored(&project, &row.judgement.answers, last.shown));
-        told(&mut tx, ctx, "label_undo", id.as_str(), json!({ "item_id": item.id })).await?;
+        tell(&mut tx, ctx.actor().name(), "label_undo", id.as_str(), json!({ "item_id": item.id }), &[Tag::Feedback])
+            .await?;
     }
     let again =
         Assignment { state: AssignmentState::Taken, draft, feedback_id: None, changed_at_ms: now, ..last.clone() };
@@ -389,24 +397,4 @@ pub(super) async fn progress(
         left: project.num_items.saturating_sub(standing.judged + standing.passed).min(places),
         seconds_each: took.get(took.len() / 2).map(|ms| *ms as f64 / 1000.0),
     })
-}
-
-/// One line in the audit log, and one event, in the transaction of the change.
-async fn told(
-    tx: &mut Tx,
-    ctx: &Ctx,
-    command: &str,
-    subject: &str,
-    arguments: serde_json::Value,
-) -> Result<(), ApiError> {
-    let entry = AuditEntry {
-        at_ms: now_ms(),
-        actor: ctx.actor().name().to_owned(),
-        command: command.to_owned(),
-        subject: subject.to_owned(),
-        arguments,
-    };
-    tb_db::audit::append(tx, &entry).await?;
-    tb_db::events::append(tx, entry.at_ms, &EventBody::Stale { tags: vec![Tag::Feedback] }).await?;
-    Ok(())
 }
