@@ -15,7 +15,7 @@ use tb_core::{
     ids::{FeedbackId, ModelId, UserId},
 };
 use tb_data::{
-    files::sync_dir,
+    files::{sha256_bytes, sync_dir},
     import::{
         self, Flow,
         feedback::{Defaults, Given},
@@ -30,7 +30,12 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{problems_folder, seen::Seen};
-use crate::{Actor, Ctx, ctx::now_ms, feedback::types::ImportedFeedback, people};
+use crate::{
+    Actor, Ctx,
+    ctx::now_ms,
+    feedback::{correction_distance, types::ImportedFeedback},
+    people,
+};
 
 /// Rows of one transaction.
 const PIECE_ROWS: usize = 500;
@@ -105,11 +110,10 @@ fn ready(given: Given) -> Ready {
         source: given.source.unwrap_or(FeedbackSource::Import),
         project_id: given.project_id,
         item_id: given.item_id,
-        correction_distance: given
-            .judgement
-            .corrected_text
-            .as_ref()
-            .map(|corrected| tb_stats::diff::distance(&given.judgement.output_text, corrected)),
+        correction_distance: correction_distance(
+            &given.judgement.output_text,
+            given.judgement.corrected_text.as_deref(),
+        ),
         judgement: given.judgement,
         idempotency_key: given.idempotency_key,
         created_at_ms: given.created_at_ms.unwrap_or_else(now_ms),
@@ -119,7 +123,7 @@ fn ready(given: Given) -> Ready {
     if !own_id && row.idempotency_key.is_none() {
         let said = serde_json::to_vec(&(&row.user_id, &row.judgement, given.created_at_ms));
         let said = said.expect("a judgement is texts and numbers and always becomes JSON");
-        row.idempotency_key = Some(format!("import:{}", hex(&Sha256::digest(said))));
+        row.idempotency_key = Some(format!("import:{}", sha256_bytes(&said)));
     }
     let name = row.idempotency_key.as_deref().unwrap_or(row.id.as_str());
     let digest = Sha256::digest(name);
@@ -129,10 +133,6 @@ fn ready(given: Given) -> Ready {
 
 fn new_id() -> FeedbackId {
     FeedbackId::from_uuid(Uuid::now_v7())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whether rows are stored.
