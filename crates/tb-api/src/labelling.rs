@@ -9,6 +9,12 @@ pub mod types;
 
 use tb_core::{ApiError, ErrorCode};
 
+/// The median of durations in milliseconds, in seconds; the later of the two in the middle. None of nothing.
+fn median_seconds(mut ms: Vec<i64>) -> Option<f64> {
+    ms.sort_unstable();
+    ms.get(ms.len() / 2).map(|ms| *ms as f64 / 1000.0)
+}
+
 /// An answer or a project that is refused.
 fn refused(what: &str, why: impl std::fmt::Display) -> ApiError {
     ApiError::new(ErrorCode::InvalidArgument, format!("{what}: {why}."))

@@ -256,8 +256,8 @@ fn figures(counts: &Counts) -> Figures {
         rows: rows(counts.num),
         by_rating: counts.ratings.map(rows),
         rating: mean_rating(&counts.ratings),
-        thumbs_up: share(up, down),
-        win_rate: share(wins, losses),
+        thumbs_up: share(rows(up), rows(up) + rows(down)),
+        win_rate: share(rows(wins), rows(wins) + rows(losses)),
         choices: counts.choices.map(rows),
         corrections: rows(counts.corrections),
         correction_distance: mean(Moments { count: rows(measured), sum, sum_of_squares: squares }),
@@ -283,9 +283,8 @@ pub(crate) fn mean(moments: Moments) -> Option<MeanFigure> {
     Some(MeanFigure { value, low: interval.map(|i| i.low), high: interval.map(|i| i.high), n: moments.count })
 }
 
-/// A share with Wilson's interval.
-fn share(yes: i64, no: i64) -> Option<MeanFigure> {
-    let (yes, n) = (rows(yes), rows(yes) + rows(no));
+/// A share with Wilson's interval; none of nothing.
+pub(crate) fn share(yes: u64, n: u64) -> Option<MeanFigure> {
     if n == 0 {
         return None;
     }

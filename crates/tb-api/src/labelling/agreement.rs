@@ -1,10 +1,10 @@
 //! How far reviewers agree: the project's answers as tables of ratings, and what tb-stats makes of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tb_core::{
     ApiError,
-    ids::{LabelItemId, LabelProjectId, UserId},
+    ids::{LabelItemId, UserId},
     labelling::{Answer, LabelItem, LabelProject, Question, QuestionKind, agrees_with_gold},
     random::{Purpose, Stream},
 };
@@ -19,15 +19,20 @@ use tb_stats::{
         fleiss_kappa_interval, rater_shares, rater_shares_interval, shares,
     },
     bootstrap::Bootstrap,
-    proportions::wilson,
     reviewers::{DawidSkene, rater_biases},
 };
 
 use super::{
     decide::differs,
+    median_seconds,
     types::{AgreementFigure, AgreementReport, OfProject, OwnAgreement, QuestionAgreement, ReviewerReport},
 };
-use crate::{Ctx, ctx::blocking, feedback::report::MeanFigure, found, people};
+use crate::{
+    Ctx,
+    ctx::blocking,
+    feedback::report::{MeanFigure, share},
+    found, people,
+};
 
 /// Answers that are read at most, the newest ones.
 const MOST_VOTES: u32 = 200_000;
@@ -49,7 +54,7 @@ impl Table {
         users.sort_unstable();
         users.dedup();
         // One answer counts per reviewer and item: the newest, which comes first.
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         let votes: Vec<Vote> =
             votes.into_iter().filter(|v| seen.insert((v.item_id.clone(), v.user_id.clone()))).collect();
         for vote in &votes {
@@ -123,17 +128,13 @@ fn figure(estimate: Result<AgreementEstimate, StatsError>) -> Result<AgreementFi
 pub(crate) async fn get(ctx: &Ctx, args: OfProject) -> Result<AgreementReport, ApiError> {
     let project = found::project(ctx.db(), &args.project_id).await?;
     let votes = tb_db::feedback::votes(ctx.db(), &project.id, MOST_VOTES).await?;
-    let gold = gold_items(ctx, &project.id).await?;
+    let gold = items::list(ctx.db(), &project.id, ItemFilter::Gold, 0, MOST_VOTES).await?;
     let resolved = items::list(ctx.db(), &project.id, ItemFilter::Resolved, 0, MOST_VOTES).await?;
     let mut names = BTreeMap::new();
     for user in tb_db::users::list(ctx.db()).await? {
         names.insert(user.id, user.name);
     }
     blocking(move || Ok(report(&project, votes, &gold, &resolved, &names))).await
-}
-
-async fn gold_items(ctx: &Ctx, project: &LabelProjectId) -> Result<Vec<LabelItem>, ApiError> {
-    Ok(items::list(ctx.db(), project, ItemFilter::Gold, 0, MOST_VOTES).await?)
 }
 
 fn report(
@@ -149,12 +150,12 @@ fn report(
         by_item.entry(&vote.item_id).or_default().push(vote);
     }
     by_item.retain(|_, votes| votes.len() >= 2);
-    let decided = |id: &LabelItemId| resolved.iter().any(|item| item.id == *id);
+    let decided: HashSet<&LabelItemId> = resolved.iter().map(|item| &item.id).collect();
     let disagreed = by_item
         .iter()
         .filter(|(id, votes)| {
             let answers: Vec<_> = votes.iter().map(|v| &v.answers).collect();
-            !differs(project, &answers).is_empty() && !decided(id)
+            !differs(project, &answers).is_empty() && !decided.contains(*id)
         })
         .count();
     AgreementReport {
@@ -232,14 +233,11 @@ fn of_reviewers(
     let rated = project.question(|k| matches!(k, QuestionKind::Rating { .. })).and_then(|q| table.ratings(q).ok());
     let biases = rated.and_then(|ratings| rater_biases(&ratings, CONFIDENCE).ok()).unwrap_or_default();
     let truth = first.as_ref().and_then(|ratings| DawidSkene::default().fit(ratings).ok());
+    let gold: HashMap<&LabelItemId, &LabelItem> = gold.iter().map(|item| (&item.id, item)).collect();
     let report = |(at, user): (usize, &UserId)| {
         let own: Vec<&Vote> = table.votes.iter().filter(|vote| vote.user_id == *user).collect();
-        let mut took: Vec<i64> = own.iter().filter_map(|vote| vote.duration_ms).collect();
-        took.sort_unstable();
-        let right: Vec<bool> = own
-            .iter()
-            .filter_map(|vote| agrees_with_gold(gold.iter().find(|item| item.id == vote.item_id)?, &vote.answers))
-            .collect();
+        let right: Vec<bool> =
+            own.iter().filter_map(|vote| agrees_with_gold(gold.get(&vote.item_id)?, &vote.answers)).collect();
         let bias = biases.iter().find(|b| b.rater == at);
         let same = first.as_ref().and_then(|ratings| {
             let mut random = source(project, 16 + at as u64);
@@ -259,21 +257,12 @@ fn of_reviewers(
                 high: Some(s.same.interval.high),
                 n: s.same.rows as u64,
             }),
-            gold: gold_share(&right),
+            gold: share(right.iter().filter(|right| **right).count() as u64, right.len() as u64),
             weight: truth.as_ref().and_then(|t| t.raters.iter().find(|r| r.rater == at)).map(|r| r.accuracy),
-            seconds_each: took.get(took.len() / 2).map(|ms| *ms as f64 / 1000.0),
+            seconds_each: median_seconds(own.iter().filter_map(|vote| vote.duration_ms).collect()),
         }
     };
     table.users.iter().enumerate().map(report).collect()
-}
-
-fn gold_share(right: &[bool]) -> Option<MeanFigure> {
-    let (yes, n) = (right.iter().filter(|r| **r).count() as u64, right.len() as u64);
-    if n == 0 {
-        return None;
-    }
-    let interval = wilson(yes, n, CONFIDENCE).ok()?;
-    Some(MeanFigure { value: yes as f64 / n as f64, low: Some(interval.low), high: Some(interval.high), n })
 }
 
 pub(crate) async fn own(ctx: &Ctx, args: OfProject) -> Result<OwnAgreement, ApiError> {

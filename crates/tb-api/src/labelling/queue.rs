@@ -20,7 +20,7 @@ use tb_db::{
 use uuid::Uuid;
 
 use super::{
-    refused,
+    median_seconds, refused,
     types::{
         DoneItem, DoneItems, DraftLabels, Hand, MarkItem, OfProject, Progress, SubmitLabels, Submitted, TakeItems, Task,
     },
@@ -80,7 +80,8 @@ pub(crate) async fn submit(ctx: &Ctx, args: SubmitLabels) -> Result<Submitted, A
         }
         Some(held) if held.state == AssignmentState::Taken => held,
         // It rested too long and went to others, or was passed on; the work is done now and is not thrown away.
-        Some(_) | None => take_again(&mut tx, &project, &item, &user).await?,
+        Some(passed) => take_back(&mut tx, &project, passed).await?,
+        None => give(&mut tx, &project, &item, &user).await?,
     };
     let now = now_ms();
     let mut said = judgement(&project, &item, &args.answers, held.shown);
@@ -294,22 +295,12 @@ async fn give(tx: &mut Tx, project: &LabelProject, item: &LabelItem, user: &User
     Ok(given)
 }
 
-/// An item that is not in the reviewer's hand any more, given to them once more.
-async fn take_again(
-    tx: &mut Tx,
-    project: &LabelProject,
-    item: &LabelItem,
-    user: &UserId,
-) -> Result<Assignment, ApiError> {
-    match assignments::get(&mut *tx, &item.id, user).await? {
-        Some(passed) => {
-            let change = items::ItemChange { held: 1, ..items::ItemChange::default() };
-            items::change(tx, &item.id, change, project.overlap).await?;
-            assignments::count(tx, &project.id, user, 0, -1).await?;
-            Ok(Assignment { state: AssignmentState::Taken, ..passed })
-        }
-        None => give(tx, project, item, user).await,
-    }
+/// An item that the reviewer passed on, in their hand again.
+async fn take_back(tx: &mut Tx, project: &LabelProject, passed: Assignment) -> Result<Assignment, ApiError> {
+    let change = items::ItemChange { held: 1, ..items::ItemChange::default() };
+    items::change(tx, &passed.item_id, change, project.overlap).await?;
+    assignments::count(tx, &project.id, &passed.user_id, 0, -1).await?;
+    Ok(Assignment { state: AssignmentState::Taken, ..passed })
 }
 
 /// An item that one reviewer less holds: others may find it.
@@ -387,14 +378,13 @@ pub(super) async fn progress(
 ) -> Result<Progress, ApiError> {
     let mut from = from.into();
     let standing = assignments::standing(from.again(), &project.id, user).await?;
-    let mut took = assignments::last_durations(from, &project.id, user, PACE_OF).await?;
-    took.sort_unstable();
+    let took = assignments::last_durations(from, &project.id, user, PACE_OF).await?;
     let places = (project.num_items * u64::from(project.overlap)).saturating_sub(project.num_answers);
     Ok(Progress {
         items: project.num_items,
         done: project.num_done,
         mine: standing.judged,
         left: project.num_items.saturating_sub(standing.judged + standing.passed).min(places),
-        seconds_each: took.get(took.len() / 2).map(|ms| *ms as f64 / 1000.0),
+        seconds_each: median_seconds(took),
     })
 }
