@@ -19,7 +19,7 @@ use ts_rs::TS;
 use crate::{Ctx, commands::Nothing, datasets, found, models, training::file};
 
 /// Arguments of `eval_start`.
-#[derive(Clone, Debug, Serialize, Deserialize, TS)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, TS)]
 #[serde(deny_unknown_fields)]
 pub struct StartEval {
     /// A registered model version; or name a base model.

@@ -18,6 +18,9 @@ pub struct MetricValue {
     pub n: u32,
 }
 
+/// The file of every row in the run folder of an evaluation that keeps them: one [`EvalItem`] a line.
+pub const ITEMS: &str = "items.jsonl";
+
 /// One evaluated row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
 pub struct EvalItem {

@@ -91,17 +91,6 @@ pub enum ItemSource {
     },
 }
 
-impl ItemSource {
-    /// Whether its items have two answers to choose from. A dataset may have either: its shape says.
-    #[must_use]
-    pub fn is_pair(&self) -> bool {
-        match self {
-            Self::Pair { .. } => true,
-            Self::Dataset { .. } | Self::Outputs { .. } | Self::Traffic { .. } => false,
-        }
-    }
-}
-
 /// A question that a reviewer answers about each item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct Question {

@@ -5,7 +5,7 @@ mod measure;
 use serde_json::Value;
 use tb_core::ErrorCode;
 use tb_core::dataset::{Row as DataRow, RowProblem, RowProblemKind};
-use tb_core::eval::{EvalItem, EvalReport, GroupReport};
+use tb_core::eval::{EvalItem, EvalReport, GroupReport, ITEMS};
 use tb_core::recipe::LossOn;
 use tb_core::run_folder::{Done, EvaluateTask, KeepItems, Outcome, RunEventBody};
 use tb_data::files::atomic_write;
@@ -16,9 +16,6 @@ use crate::error::{Failure, Result};
 use crate::protocol::Session;
 use crate::{data, generate, models, output, score};
 use measure::{Metric, RowScore};
-
-/// The file of all rows, inside the run folder.
-const ITEMS: &str = "items.jsonl";
 
 /// A row that can be measured.
 struct Question {

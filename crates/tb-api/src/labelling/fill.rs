@@ -12,14 +12,13 @@ use serde_json::Value;
 use tb_core::{
     ApiError, ErrorCode,
     dataset::{Dataset, Example, Row, RowShape, Said, SplitName},
-    eval::EvalItem,
+    eval::{EvalItem, ITEMS},
     feedback::{FeedbackSource, LONGEST_TEXT_BYTES},
     ids::{LabelItemId, LabelProjectId, ModelId},
     job::{Job, JobKind, JobStatus},
     labelling::{Answers, ItemOrder, ItemSource, LabelItem, LabelProject, ProjectStatus},
     random::permutation,
-    recipe::Dtype,
-    run_folder::{DataSource, Decoding, EvaluateTask, KeepItems, RunSpec, Task},
+    run_folder::{EvaluateTask, KeepItems, RunSpec, Task},
 };
 use tb_data::{frozen, import};
 use tb_db::{
@@ -32,10 +31,14 @@ use tb_jobs::NewJob;
 use tb_stats::diff;
 use uuid::Uuid;
 
-use crate::{Ctx, ctx::blocking, datasets, found, models};
+use crate::{
+    Ctx,
+    ctx::blocking,
+    datasets,
+    evaluation::{self, StartEval},
+    found,
+};
 
-/// The file of an evaluation's answers in its run folder.
-const ANSWERS: &str = "items.jsonl";
 /// Evaluation runs that are looked through for answers that are there already.
 const RUNS_SEARCHED: u32 = 200;
 /// Feedback rows read at once.
@@ -58,7 +61,8 @@ pub(super) async fn has_pairs(ctx: &Ctx, source: &ItemSource) -> Result<bool, Ap
         ItemSource::Dataset { dataset_id, .. } => {
             Ok(found::dataset(ctx.db(), dataset_id).await?.shape == RowShape::Preference)
         }
-        ItemSource::Outputs { .. } | ItemSource::Pair { .. } | ItemSource::Traffic { .. } => Ok(source.is_pair()),
+        ItemSource::Pair { .. } => Ok(true),
+        ItemSource::Outputs { .. } | ItemSource::Traffic { .. } => Ok(false),
     }
 }
 
@@ -290,17 +294,13 @@ async fn answers(
     split: SplitName,
     model_id: &ModelId,
 ) -> Result<Option<Vec<EvalItem>>, ApiError> {
-    let (model, name) = models::source(ctx, Some(model_id), None, None).await?;
-    let task = EvaluateTask {
-        model,
-        data: DataSource { path: datasets::split_file(dataset, split)?, mapping: None },
-        metrics: Vec::new(),
+    let asked = StartEval {
+        model_id: Some(model_id.clone()),
+        data: Some(datasets::split_file(dataset, split)?),
         limit: project.max_items,
-        decoding: Decoding::default(),
-        batch_size: 16,
-        dtype: if ctx.settings().fp16_training { Dtype::Auto } else { Dtype::F32 },
-        keep_items: KeepItems::Yes,
+        ..StartEval::default()
     };
+    let (task, name) = evaluation::task(ctx, &asked).await?;
     let rows = dataset.split(split).map_or(0, |s| s.rows);
     let filter =
         JobFilter { kind: Some(JobKind::Evaluate), dataset_id: Some(dataset.id.clone()), ..JobFilter::default() };
@@ -308,7 +308,7 @@ async fn answers(
     for run in runs.iter().filter(|run| answers_this(run, &task, rows)) {
         match run.status {
             JobStatus::Completed => {
-                let path = PathBuf::from(&run.run_dir).join(ANSWERS);
+                let path = PathBuf::from(&run.run_dir).join(ITEMS);
                 if path.is_file() {
                     return Ok(Some(read_answers(path).await?));
                 }
