@@ -110,11 +110,13 @@ pub struct ImportData {
     pub seed: u64,
 }
 
-fn five_percent() -> f64 {
+/// A usual share of rows to hold out.
+pub(crate) fn five_percent() -> f64 {
     0.05
 }
 
-fn forty_two() -> u64 {
+/// A usual seed.
+pub(crate) fn forty_two() -> u64 {
     42
 }
 
@@ -220,7 +222,8 @@ pub(crate) async fn import(ctx: &Ctx, args: ImportData) -> Result<Dataset, ApiEr
 
 /// Reads, checks, splits and freezes; the version is set when the row is stored.
 fn build(id: DatasetId, folder: &std::path::Path, args: &ImportData) -> Result<Dataset, ApiError> {
-    let shares = shares(args)?;
+    let test_share = if args.test_path.is_some() { 0.0 } else { args.test_share };
+    let shares = shares(args.validation_share, test_share, "Nothing was imported")?;
     let imported = import::import(&args.path, args.mapping.as_ref())?;
     let (rows, duplicates) = dedup::dedup(imported.rows);
     let mut problems = imported.problems;
@@ -271,20 +274,20 @@ fn build(id: DatasetId, folder: &std::path::Path, args: &ImportData) -> Result<D
     })
 }
 
-fn shares(args: &ImportData) -> Result<Shares, ApiError> {
-    let test = if args.test_path.is_some() { 0.0 } else { args.test_share };
+/// Shares for validation and test, and what they leave to learn from. `undone` begins the refusal: "Nothing was imported".
+///
+/// # Errors
+/// A share outside 0 to 0.9, or two that leave nothing.
+pub(crate) fn shares(validation: f64, test: f64, undone: &str) -> Result<Shares, ApiError> {
     let ok = |share: f64| (0.0..=0.9).contains(&share);
-    if !ok(args.validation_share) || !ok(test) || args.validation_share + test >= 1.0 {
+    if !ok(validation) || !ok(test) || validation + test >= 1.0 {
         return Err(ApiError::new(
             ErrorCode::InvalidArgument,
-            format!(
-                "Nothing was imported: {} for validation and {test} for test leave nothing to learn from.",
-                args.validation_share
-            ),
+            format!("{undone}: {validation} for validation and {test} for test leave nothing to learn from."),
         )
         .hint("Give shares from 0 to 0.9 that together stay below 1."));
     }
-    Ok(Shares { train: 1.0 - args.validation_share - test, validation: args.validation_share, test })
+    Ok(Shares { train: 1.0 - validation - test, validation, test })
 }
 
 pub(crate) async fn list(ctx: &Ctx, _: Nothing) -> Result<Vec<Dataset>, ApiError> {

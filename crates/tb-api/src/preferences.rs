@@ -20,16 +20,14 @@ use tb_core::{
 use tb_data::{
     files::atomic_write,
     frozen::{self, Freezer},
-    split::{
-        Shares,
-        prompts::{KEY_COLUMN, PromptKey, PromptSplits},
-    },
+    split::prompts::{KEY_COLUMN, PromptKey, PromptSplits},
 };
 use uuid::Uuid;
 
 use crate::{
     Ctx,
     ctx::{blocking, now_ms},
+    datasets::shares,
 };
 use frame::Frame;
 use made::Made;
@@ -94,12 +92,7 @@ fn check(args: &BuildData) -> Result<Frame, ApiError> {
     if args.name.trim().is_empty() || args.name.len() > LONGEST_NAME_BYTES {
         return Err(refused(format!("the name is empty or longer than {LONGEST_NAME_BYTES} bytes")));
     }
-    let ok = |share: f64| (0.0..=0.9).contains(&share);
-    let (validation, test) = (args.validation_share, args.test_share);
-    if !ok(validation) || !ok(test) || validation + test >= 1.0 {
-        return Err(refused(format!("{validation} for validation and {test} for test leave nothing to learn from"))
-            .hint("Give shares from 0 to 0.9 that together stay below 1."));
-    }
+    shares(args.validation_share, args.test_share, "Nothing was built")?;
     if args.since_ms.zip(args.until_ms).is_some_and(|(since, until)| since >= until) {
         return Err(refused("since_ms is not before until_ms".into()));
     }
@@ -109,8 +102,8 @@ fn check(args: &BuildData) -> Result<Frame, ApiError> {
 
 /// Where prompts go: what an earlier version of the name has stays where it is there.
 fn splits(args: &BuildData, earlier: &[Dataset]) -> Result<PromptSplits, ApiError> {
-    let (validation, test) = (args.validation_share, args.test_share);
-    let mut splits = PromptSplits::new(Shares { train: 1.0 - validation - test, validation, test }, args.seed)?;
+    let shares = shares(args.validation_share, args.test_share, "Nothing was built")?;
+    let mut splits = PromptSplits::new(shares, args.seed)?;
     for dataset in earlier {
         for info in dataset.splits.iter().filter(|info| info.rows > 0) {
             let keep = |row: Row| {

@@ -38,13 +38,13 @@ pub struct BuildData {
     #[serde(default)]
     pub rules: BuildRules,
     /// Share of the prompts held out to watch the loss on, 0 to 0.9.
-    #[serde(default = "five_percent")]
+    #[serde(default = "crate::datasets::five_percent")]
     pub validation_share: f64,
     /// Share of the prompts held out to measure on, 0 to 0.9.
-    #[serde(default = "five_percent")]
+    #[serde(default = "crate::datasets::five_percent")]
     pub test_share: f64,
     /// Seed of the splits.
-    #[serde(default = "forty_two")]
+    #[serde(default = "crate::datasets::forty_two")]
     #[ts(type = "number")]
     pub seed: u64,
     /// The prompt as a text with `{input}` and `{transformation_type}`; `{{` and `}}` stand for braces, and a paragraph whose
@@ -54,14 +54,6 @@ pub struct BuildData {
     /// What it is about.
     #[serde(default)]
     pub description: String,
-}
-
-fn five_percent() -> f64 {
-    0.05
-}
-
-fn forty_two() -> u64 {
-    42
 }
 
 /// What a build would make.
