@@ -110,7 +110,7 @@ fn read(row: &dyn Columns) -> Result<Feedback> {
 pub async fn insert(tx: &mut Tx, row: &Feedback, sums: &mut sums::Sums) -> Result<Inserted> {
     let judgement = &row.judgement;
     let choice = judgement.choice.as_ref();
-    let mut statement = Statement::new(
+    let statement = Statement::new(
         TABLE,
         "INSERT INTO feedback (id, user_id, session_id, model_id, input_text, output_text, corrected_text, transformation_type, \
          rating, feedback_type, source, project_id, item_id, thumbs, preferred, other_text, other_model_id, shown, critique, flags, \
@@ -140,12 +140,8 @@ pub async fn insert(tx: &mut Tx, row: &Feedback, sums: &mut sums::Sums) -> Resul
     .bind(judgement.critique.as_deref())
     .bind_json("flags", &judgement.flags)?
     .bind_json("answers", &judgement.answers)?
-    .bind(judgement.duration_ms);
-    statement = match row.correction_distance {
-        Some(distance) => statement.bind_finite("correction_distance", distance)?,
-        None => statement.bind(None::<f64>),
-    };
-    let statement = statement
+    .bind(judgement.duration_ms)
+    .bind_opt_finite("correction_distance", row.correction_distance)?
         .bind(row.idempotency_key.as_deref())
         .bind(row.created_at_ms)
         .bind(row.withdrawn_at_ms)

@@ -111,6 +111,11 @@ impl<'r> Reader<'r> {
         serde_json::from_str(&self.text(column)?).map_err(|e| self.bad(column, e))
     }
 
+    /// A JSON text that may be NULL.
+    pub fn opt_json<T: DeserializeOwned>(&self, column: &'static str) -> Result<Option<T>> {
+        self.opt_text(column)?.map(|text| serde_json::from_str(&text).map_err(|e| self.bad(column, e))).transpose()
+    }
+
     /// A value that a domain type refuses.
     pub fn checked<T, E: Display>(&self, column: &'static str, value: Result<T, E>) -> Result<T> {
         value.map_err(|e| self.bad(column, e))

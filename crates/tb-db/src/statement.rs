@@ -200,6 +200,26 @@ impl Statement {
         }
     }
 
+    /// As [`Self::bind_json`], or NULL.
+    pub fn bind_opt_json<T: Serialize + DeserializeOwned>(
+        self,
+        column: &'static str,
+        value: Option<&T>,
+    ) -> Result<Self> {
+        match value {
+            Some(value) => self.bind_json(column, value),
+            None => Ok(self.bind(None::<&str>)),
+        }
+    }
+
+    /// As [`Self::bind_finite`], or NULL.
+    pub fn bind_opt_finite(self, column: &'static str, value: Option<f64>) -> Result<Self> {
+        match value {
+            Some(value) => self.bind_finite(column, value),
+            None => Ok(self.bind(None::<f64>)),
+        }
+    }
+
     fn unstorable(&self, column: &'static str, reason: String) -> Error {
         Error::Unstorable { table: self.table, id: self.id.clone(), column, reason }
     }

@@ -4,7 +4,7 @@
 use tb_core::{
     feedback::ShownOrder,
     ids::{FeedbackId, LabelItemId, LabelProjectId, UserId},
-    labelling::{Answers, Assignment, AssignmentState},
+    labelling::{Assignment, AssignmentState},
 };
 
 use crate::{
@@ -21,17 +21,13 @@ const SELECT: &str = "SELECT a.item_id, a.project_id, a.user_id, a.state, a.show
 
 fn read(row: &dyn Columns) -> Result<Assignment> {
     let r = Reader::new(TABLE, row, "item_id");
-    let draft: Option<Answers> = match r.opt_text("draft")? {
-        Some(_) => Some(r.json("draft")?),
-        None => None,
-    };
     Ok(Assignment {
         item_id: r.parse("item_id")?,
         project_id: r.parse("project_id")?,
         user_id: r.parse("user_id")?,
         state: r.parse("state")?,
         shown: r.parse::<ShownOrder>("shown")?,
-        draft,
+        draft: r.opt_json("draft")?,
         feedback_id: r.opt_parse("feedback_id")?,
         flagged: r.flag("is_flagged")?,
         note: r.opt_text("note")?,
@@ -74,18 +70,14 @@ pub async fn update(tx: &mut Tx, assignment: &Assignment) -> Result<()> {
         note = $5, changed_at_ms = $6 WHERE item_id = $7 AND user_id = $8",
     )
     .about(&assignment.item_id)
-    .bind(assignment.state.as_str());
-    let statement = match &assignment.draft {
-        Some(draft) => statement.bind_json("draft", draft)?,
-        None => statement.bind(None::<&str>),
-    };
-    let statement = statement
-        .bind(assignment.feedback_id.as_ref().map(FeedbackId::as_str))
-        .bind(assignment.flagged)
-        .bind(assignment.note.as_deref())
-        .bind(assignment.changed_at_ms)
-        .bind(assignment.item_id.as_str())
-        .bind(assignment.user_id.as_str());
+    .bind(assignment.state.as_str())
+    .bind_opt_json("draft", assignment.draft.as_ref())?
+    .bind(assignment.feedback_id.as_ref().map(FeedbackId::as_str))
+    .bind(assignment.flagged)
+    .bind(assignment.note.as_deref())
+    .bind(assignment.changed_at_ms)
+    .bind(assignment.item_id.as_str())
+    .bind(assignment.user_id.as_str());
     tx.run_on_seen(statement).await
 }
 

@@ -20,12 +20,6 @@ const SELECT: &str = "SELECT id, project_id, place, input_text, output_text, mod
 
 pub(super) fn read(row: &dyn Columns) -> Result<LabelItem> {
     let r = Reader::new(TABLE, row, "id");
-    let answers = |column: &'static str| -> Result<Option<Answers>> {
-        match r.opt_text(column)? {
-            Some(_) => Ok(Some(r.json(column)?)),
-            None => Ok(None),
-        }
-    };
     Ok(LabelItem {
         id: r.parse("id")?,
         project_id: r.parse("project_id")?,
@@ -37,8 +31,8 @@ pub(super) fn read(row: &dyn Columns) -> Result<LabelItem> {
         other_model_id: r.opt_parse("other_model_id")?,
         transformation_type: r.text("transformation_type")?,
         disagreement: r.float("disagreement")?,
-        gold: answers("gold")?,
-        resolution: answers("resolution")?,
+        gold: r.opt_json("gold")?,
+        resolution: r.opt_json("resolution")?,
         resolved_by: r.opt_parse("resolved_by")?,
         resolved_at_ms: r.opt_int("resolved_at_ms")?,
         held: r.count("held")?,
@@ -52,7 +46,7 @@ pub(super) fn read(row: &dyn Columns) -> Result<LabelItem> {
 /// # Errors
 /// [`Error::Taken`](crate::Error::Taken) if the id or the place exists.
 pub async fn insert(tx: &mut Tx, item: &LabelItem) -> Result<()> {
-    let mut statement = Statement::new(
+    let statement = Statement::new(
         TABLE,
         "INSERT INTO label_items (id, project_id, place, input_text, output_text, model_id, other_text, other_model_id, \
          transformation_type, disagreement, gold, held, submitted, flagged, is_open) \
@@ -68,17 +62,11 @@ pub async fn insert(tx: &mut Tx, item: &LabelItem) -> Result<()> {
     .bind(item.other_text.as_deref())
     .bind(item.other_model_id.as_ref().map(ModelId::as_str))
     .bind(item.transformation_type.as_str())
-    .bind_finite("disagreement", item.disagreement)?;
-    statement = opt_answers(statement, "gold", item.gold.as_ref())?.bind(true);
+    .bind_finite("disagreement", item.disagreement)?
+    .bind_opt_json("gold", item.gold.as_ref())?
+    .bind(true);
     tx.run(statement).await?;
     Ok(())
-}
-
-fn opt_answers(statement: Statement, column: &'static str, answers: Option<&Answers>) -> Result<Statement> {
-    match answers {
-        Some(answers) => statement.bind_json(column, answers),
-        None => Ok(statement.bind(None::<&str>)),
-    }
 }
 
 /// What is added to an item's counts.
@@ -152,9 +140,11 @@ pub async fn resolve(
         TABLE,
         "UPDATE label_items SET resolution = $1, resolved_by = $2, resolved_at_ms = $3 WHERE id = $4",
     )
-    .about(id);
-    let statement =
-        opt_answers(statement, "resolution", answers)?.bind(by.map(UserId::as_str)).bind(at_ms).bind(id.as_str());
+    .about(id)
+    .bind_opt_json("resolution", answers)?
+    .bind(by.map(UserId::as_str))
+    .bind(at_ms)
+    .bind(id.as_str());
     tx.run_on_seen(statement).await
 }
 
@@ -163,8 +153,10 @@ pub async fn resolve(
 /// # Errors
 /// [`Error::Stale`](crate::Error::Stale) if there is no such item.
 pub async fn set_gold(tx: &mut Tx, id: &LabelItemId, answers: Option<&Answers>) -> Result<()> {
-    let statement = Statement::new(TABLE, "UPDATE label_items SET gold = $1 WHERE id = $2").about(id);
-    let statement = opt_answers(statement, "gold", answers)?.bind(id.as_str());
+    let statement = Statement::new(TABLE, "UPDATE label_items SET gold = $1 WHERE id = $2")
+        .about(id)
+        .bind_opt_json("gold", answers)?
+        .bind(id.as_str());
     tx.run_on_seen(statement).await
 }
 
