@@ -21,10 +21,7 @@ use crate::{
     people,
     preferences::provenance,
 };
-use types::{
-    CompareTexts, ComparedTexts, FeedbackPage, FeedbackSelection, ListFeedback, SubmitFeedback, WithdrawFeedback,
-    Withdrawn,
-};
+use types::{CompareTexts, ComparedTexts, FeedbackPage, ListFeedback, SubmitFeedback, WithdrawFeedback, Withdrawn};
 
 pub(crate) mod intake;
 pub mod report;
@@ -77,33 +74,20 @@ pub(crate) fn correction_distance(output: &str, corrected: Option<&str>) -> Opti
     corrected.map(|corrected| diff::distance(output, corrected))
 }
 
-/// What may be seen of rows: reviewers see their own.
-pub(crate) fn filter(ctx: &Ctx, selection: FeedbackSelection) -> Result<FeedbackFilter, ApiError> {
-    let mut user_id = selection.user_id;
+/// What of the rows asked for may be seen: reviewers see their own.
+pub(crate) fn filter(ctx: &Ctx, mut asked: FeedbackFilter) -> Result<FeedbackFilter, ApiError> {
     if !ctx.actor().role.covers(Role::Trainer) {
         let own = people::user_id(ctx.actor());
-        if user_id.as_ref().is_some_and(|asked| *asked != own) {
+        if asked.user_id.as_ref().is_some_and(|user| *user != own) {
             return Err(ApiError::new(
                 ErrorCode::Forbidden,
                 "Nothing was read: reviewers see their own feedback only.",
             )
             .hint("Ask a trainer, or leave the reviewer out of the filter."));
         }
-        user_id = Some(own);
+        asked.user_id = Some(own);
     }
-    Ok(FeedbackFilter {
-        model_id: selection.model_id,
-        user_id,
-        feedback_type: selection.feedback_type,
-        transformation_type: selection.transformation_type,
-        project_id: selection.project_id,
-        item_id: selection.item_id,
-        source: selection.source,
-        rating: selection.rating,
-        since_ms: selection.since_ms,
-        until_ms: selection.until_ms,
-        withdrawn: selection.withdrawn,
-    })
+    Ok(asked)
 }
 
 pub(crate) async fn list(ctx: &Ctx, args: ListFeedback) -> Result<Vec<Feedback>, ApiError> {

@@ -1,11 +1,13 @@
 //! Table `feedback`: judgements of answers. Rows are added and may be withdrawn; nothing else of them changes. Every change of
 //! the table goes through [`insert`] and [`withdraw`], which keep the sums of `feedback_sums` true.
 
+use serde::{Deserialize, Serialize};
 use tb_core::{
     feedback::{Choice, Feedback, FeedbackSource, FeedbackType, Judgement, Rating, Thumbs},
     ids::{FeedbackId, LabelItemId, LabelProjectId, ModelId, UserId},
     labelling::Answers,
 };
+use ts_rs::TS;
 
 use crate::{
     error::{Error, Result},
@@ -21,30 +23,45 @@ const SELECT: &str = "SELECT id, user_id, session_id, model_id, input_text, outp
     feedback_type, source, project_id, item_id, thumbs, preferred, other_text, other_model_id, shown, critique, flags, answers, \
     duration_ms, correction_distance, idempotency_key, created_at_ms, withdrawn_at_ms, withdrawn_reason FROM feedback WHERE 1 = 1";
 
-/// Which feedback to list; what is none does not restrict.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Which feedback rows; what is none does not restrict.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(deny_unknown_fields)]
+#[ts(optional_fields)]
 pub struct FeedbackFilter {
     /// About answers of this version.
+    #[serde(default)]
     pub model_id: Option<ModelId>,
     /// By this user.
+    #[serde(default)]
     pub user_id: Option<UserId>,
     /// Of this kind.
+    #[serde(default)]
     pub feedback_type: Option<FeedbackType>,
     /// Of this kind of rewriting.
+    #[serde(default)]
     pub transformation_type: Option<String>,
     /// From this labelling project.
+    #[serde(default)]
     pub project_id: Option<LabelProjectId>,
-    /// About this item.
+    /// About this item of a labelling project.
+    #[serde(default)]
     pub item_id: Option<LabelItemId>,
     /// That came this way.
+    #[serde(default)]
     pub source: Option<FeedbackSource>,
     /// With this rating.
+    #[serde(default)]
     pub rating: Option<Rating>,
-    /// From this moment on.
+    /// From this moment on, milliseconds since 1970 UTC.
+    #[serde(default)]
+    #[ts(type = "number")]
     pub since_ms: Option<i64>,
     /// Before this moment.
+    #[serde(default)]
+    #[ts(type = "number")]
     pub until_ms: Option<i64>,
-    /// Only withdrawn rows, or only those that count.
+    /// Only those that were withdrawn (true) or only those that count (false).
+    #[serde(default)]
     pub withdrawn: Option<bool>,
 }
 

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use tb_core::{
     ApiError, ErrorCode,
     dataset::RowProblem,
-    feedback::{Feedback, FeedbackSource, FeedbackType, Judgement, Rating},
-    ids::{FeedbackId, LabelItemId, LabelProjectId, ModelId, UserId},
+    feedback::{Feedback, Judgement},
+    ids::{FeedbackId, ModelId},
 };
+use tb_db::feedback::FeedbackFilter;
 use ts_rs::TS;
 
 /// Arguments of `feedback_submit`: a judgement, and the key under which it may be sent again.
@@ -34,48 +35,6 @@ impl TryFrom<serde_json::Value> for SubmitFeedback {
     }
 }
 
-/// Which feedback rows; what is none does not restrict.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
-#[serde(deny_unknown_fields)]
-#[ts(optional_fields)]
-pub struct FeedbackSelection {
-    /// About answers of this version.
-    #[serde(default)]
-    pub model_id: Option<ModelId>,
-    /// By this user.
-    #[serde(default)]
-    pub user_id: Option<UserId>,
-    /// Of this kind.
-    #[serde(default)]
-    pub feedback_type: Option<FeedbackType>,
-    /// Of this kind of rewriting.
-    #[serde(default)]
-    pub transformation_type: Option<String>,
-    /// From this labelling project.
-    #[serde(default)]
-    pub project_id: Option<LabelProjectId>,
-    /// About this item of a labelling project.
-    #[serde(default)]
-    pub item_id: Option<LabelItemId>,
-    /// That came this way.
-    #[serde(default)]
-    pub source: Option<FeedbackSource>,
-    /// With this rating.
-    #[serde(default)]
-    pub rating: Option<Rating>,
-    /// From this moment on, milliseconds since 1970 UTC.
-    #[serde(default)]
-    #[ts(type = "number")]
-    pub since_ms: Option<i64>,
-    /// Before this moment.
-    #[serde(default)]
-    #[ts(type = "number")]
-    pub until_ms: Option<i64>,
-    /// Only those that were withdrawn (true) or only those that count (false).
-    #[serde(default)]
-    pub withdrawn: Option<bool>,
-}
-
 /// Arguments of `feedback_list`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, TS)]
 #[serde(deny_unknown_fields)]
@@ -83,7 +42,7 @@ pub struct FeedbackSelection {
 pub struct ListFeedback {
     /// Which rows.
     #[serde(default)]
-    pub selection: FeedbackSelection,
+    pub selection: FeedbackFilter,
     /// The last row of the page before; none begins at the newest.
     #[serde(default)]
     pub after: Option<FeedbackId>,
@@ -192,7 +151,7 @@ pub struct ExportFeedback {
     pub path: PathBuf,
     /// Which rows.
     #[serde(default)]
-    pub selection: FeedbackSelection,
+    pub selection: FeedbackFilter,
 }
 
 /// What an export wrote.

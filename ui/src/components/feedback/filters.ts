@@ -1,5 +1,5 @@
 // Which feedback a page shows, as its address holds it. Statistics, rows and the links between them read the same names. Pure.
-import type { FeedbackSelection, FeedbackSource, FeedbackType, Rating, StatsOfFeedback } from "$lib/api";
+import type { FeedbackFilter, FeedbackSource, FeedbackType, Rating, StatsOfFeedback } from "$lib/api";
 
 export const RANGES = ["7d", "30d", "90d", "365d"] as const;
 export type Range = (typeof RANGES)[number];
@@ -78,8 +78,8 @@ export function statsOf(filters: Filters, now_ms: number): StatsOfFeedback {
 }
 
 /** The selection of `feedback_list` and `feedback_export`. */
-export function selectionOf(filters: Filters, now_ms: number): FeedbackSelection {
-  return given<FeedbackSelection>({
+export function selectionOf(filters: Filters, now_ms: number): FeedbackFilter {
+  return given<FeedbackFilter>({
     model_id: filters.model,
     user_id: filters.reviewer,
     feedback_type: filters.kind,

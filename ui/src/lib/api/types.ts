@@ -83,7 +83,7 @@ export type { Feedback } from "./generated/Feedback";
 export type { FeedbackId } from "./generated/FeedbackId";
 export type { FeedbackPage } from "./generated/FeedbackPage";
 export type { FeedbackReport } from "./generated/FeedbackReport";
-export type { FeedbackSelection } from "./generated/FeedbackSelection";
+export type { FeedbackFilter } from "./generated/FeedbackFilter";
 export type { FeedbackSource } from "./generated/FeedbackSource";
 export type { FeedbackType } from "./generated/FeedbackType";
 export type { FieldInfo } from "./generated/FieldInfo";

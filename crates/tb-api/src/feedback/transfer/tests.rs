@@ -18,7 +18,7 @@ use tb_db::feedback::{
 use uuid::Uuid;
 
 use super::*;
-use crate::{Actor, feedback::types::FeedbackSelection};
+use crate::Actor;
 
 struct Home {
     ctx: Ctx,
@@ -221,7 +221,7 @@ async fn what_was_exported_is_the_same_in_a_fresh_home_to_the_byte() {
     assert_eq!(rows.len(), 200);
     for name in ["all.jsonl", "all.csv"] {
         let path = here.folder.path().join(name);
-        let args = || ExportFeedback { path: path.clone(), selection: FeedbackSelection::default() };
+        let args = || ExportFeedback { path: path.clone(), selection: FeedbackFilter::default() };
         assert_eq!(export(&here.ctx, args()).await.unwrap().rows, 200, "{name}");
         let again = export(&here.ctx, args()).await.unwrap_err();
         assert_eq!((again.code, again.message.contains("Nothing was written")), (ErrorCode::Conflict, true), "{again}");
@@ -258,7 +258,7 @@ async fn an_export_takes_what_was_asked_for_and_leaves_nothing_half() {
     let rows: Vec<Value> = (0..2500).map(rated).collect();
     home.import(&home.file("rows.jsonl", lines(&rows))).await;
     let path = home.folder.path().join("four.jsonl");
-    let selection = FeedbackSelection { rating: Some(Rating::try_from(4).unwrap()), ..FeedbackSelection::default() };
+    let selection = FeedbackFilter { rating: Some(Rating::try_from(4).unwrap()), ..FeedbackFilter::default() };
     let written = export(&home.ctx, ExportFeedback { path: path.clone(), selection }).await.unwrap();
     assert_eq!(written.rows, 500);
     let text = fs::read_to_string(&path).unwrap();
@@ -267,8 +267,7 @@ async fn an_export_takes_what_was_asked_for_and_leaves_nothing_half() {
     assert!(seen.len() == 500 && order.is_sorted() && seen.iter().all(|r| r.feedback_type == FeedbackType::Rating));
     for bad in ["x.txt", "x.parquet", "nowhere/x.csv"] {
         let path = home.folder.path().join(bad);
-        let error =
-            export(&home.ctx, ExportFeedback { path, selection: FeedbackSelection::default() }).await.unwrap_err();
+        let error = export(&home.ctx, ExportFeedback { path, selection: FeedbackFilter::default() }).await.unwrap_err();
         assert!(error.message.starts_with("Nothing was written"), "{error}");
     }
 }

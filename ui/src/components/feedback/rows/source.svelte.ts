@@ -1,5 +1,5 @@
 // Feedback rows as they come: pages of a selection, newest first, or rows named by their ids. What came is kept while more comes.
-import { toApiError, type ApiError, type Feedback, type FeedbackId, type FeedbackSelection } from "$lib/api";
+import { toApiError, type ApiError, type Feedback, type FeedbackId, type FeedbackFilter } from "$lib/api";
 
 /** Rows of one request. */
 export const PAGE_ROWS = 100;
@@ -9,7 +9,7 @@ const AT_ONCE = 6;
 
 /** Asks the host; another stands in for tests. */
 export interface Host {
-  list(selection: FeedbackSelection, after: FeedbackId | undefined, limit: number): Promise<Feedback[]>;
+  list(selection: FeedbackFilter, after: FeedbackId | undefined, limit: number): Promise<Feedback[]>;
   get(id: FeedbackId): Promise<Feedback>;
 }
 
@@ -19,7 +19,7 @@ interface Page {
 }
 
 /** Which rows: those of a selection, or these. */
-export type Wanted = { readonly selection: FeedbackSelection } | { readonly ids: readonly FeedbackId[] };
+export type Wanted = { readonly selection: FeedbackFilter } | { readonly ids: readonly FeedbackId[] };
 
 export class RowSource {
   rows = $state.raw<readonly Feedback[]>([]);
@@ -84,7 +84,7 @@ export class RowSource {
     else [this.rows, this.done] = [fresh, false];
   }
 
-  async #page(selection: FeedbackSelection): Promise<Page> {
+  async #page(selection: FeedbackFilter): Promise<Page> {
     const rows = await this.host.list(selection, this.rows.at(-1)?.id, PAGE_ROWS);
     return { rows, done: rows.length < PAGE_ROWS };
   }

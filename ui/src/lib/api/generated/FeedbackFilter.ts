@@ -10,7 +10,7 @@ import type { UserId } from "./UserId";
 /**
  * Which feedback rows; what is none does not restrict.
  */
-export type FeedbackSelection = { 
+export type FeedbackFilter = { 
 /**
  * About answers of this version.
  */
