@@ -84,10 +84,11 @@ async fn write(ctx: &Ctx, offers: &[Offer], results: &mut Vec<Result<Feedback, A
     let mut tx = ctx.db().begin().await?;
     let mut sums = Sums::default();
     let mut news: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    // The owner's row is looked for once, not for each of theirs.
+    if let Some(offer) = offers.iter().find(|offer| offer.row.user_id.is_some() && offer.actor.user_id.is_none()) {
+        people::in_database(&mut tx, &offer.actor).await?;
+    }
     for offer in offers {
-        if offer.row.user_id.is_some() && offer.actor.user_id.is_none() {
-            people::in_database(&mut tx, &offer.actor).await?;
-        }
         results.push(match tb_db::feedback::insert(&mut tx, &offer.row, &mut sums).await {
             Ok(Inserted::New) => {
                 news.entry(offer.actor.name()).or_default().push(offer.row.id.as_str());
