@@ -2,6 +2,8 @@
 import type { Example } from "$lib/api";
 import type { Said } from "$lib/api";
 
+export { langOf } from "$components/shared/usertext";
+
 export type TurnRole = "system" | "user" | "assistant" | "tool" | "prompt" | "completion" | "chosen" | "rejected" | "good" | "bad" | "text";
 
 export interface Turn {
@@ -58,11 +60,4 @@ export function rowHas(example: Example, more: Readonly<Record<string, unknown>>
   if (needle === "") return true;
   if (turnsOf(example).some((turn) => plain(turn.text).includes(needle))) return true;
   return Object.values(more).some((value) => plain(typeof value === "string" ? value : JSON.stringify(value)).includes(needle));
-}
-
-const HAN_OR_KANA = /[\u3040-\u30ff\u3400-\u9fff\uff66-\uff9f]/;
-
-/** The language to announce a text in, where its letters say it. */
-export function langOf(text: string): "ja" | undefined {
-  return HAN_OR_KANA.test(text) ? "ja" : undefined;
 }

@@ -1,5 +1,8 @@
 // Word-level differences of two texts. Japanese has no spaces, so words come from the platform's segmenter.
 import { diffArrays } from "diff";
+import { langOf } from "$components/shared/usertext";
+
+export { langOf };
 
 export type RunKind = "same" | "removed" | "added";
 
@@ -13,17 +16,10 @@ const MOST_CHARACTERS = 20_000;
 /** Texts that differ in more places share nothing worth showing: one goes, the other comes. */
 const MOST_EDITS = 1500;
 
-const JAPANESE = /[\u3040-\u30ff\u3400-\u9fff\uff66-\uff9f]/;
-
-/** The language to announce a text in, where its letters say it. */
-export function langOf(text: string): "ja" | undefined {
-  return JAPANESE.test(text) ? "ja" : undefined;
-}
-
 /** The words of a text and what stands between them; joined they give the text again. */
 export function words(text: string): string[] {
   if (typeof Intl.Segmenter !== "function") return text.match(/\s+|[\p{L}\p{N}_'’]+|./gsu) ?? [];
-  const segmenter = new Intl.Segmenter(JAPANESE.test(text) ? "ja" : "en", { granularity: "word" });
+  const segmenter = new Intl.Segmenter(langOf(text) ?? "en", { granularity: "word" });
   return Array.from(segmenter.segment(text), (segment) => segment.segment);
 }
 

@@ -1,5 +1,6 @@
 // Text from outside as something to look at: characters that are invisible, move the cursor or turn the writing direction
 // become named marks, and nothing longer than its budget is drawn. Pure.
+import { langOf as languageOf } from "../usertext";
 
 /** A piece of text and what became of it between two versions. */
 export interface TextPiece {
@@ -101,9 +102,7 @@ export function lengthOf(pieces: readonly TextPiece[]): number {
   return pieces.reduce((sum, piece) => sum + piece.text.length, 0);
 }
 
-const HAN_OR_KANA = /[\u3040-\u30ff\u3400-\u9fff\uff66-\uff9f]/;
-
 /** The language to announce a text in, where its first letters say it. */
 export function langOf(text: string): "ja" | undefined {
-  return HAN_OR_KANA.test(cut(text, 400)) ? "ja" : undefined;
+  return languageOf(cut(text, 400));
 }
