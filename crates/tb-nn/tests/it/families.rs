@@ -2,7 +2,7 @@
 //! numbers are in `tests/golden/nn/families/`, made by `families.py`; the worst differences are printed as the table that stands in
 //! `crates/ARCHITECTURE.md`.
 
-use crate::golden;
+use crate::golden::{self, FAMILIES};
 use candle_core::{DType, Device, Tensor};
 use std::path::Path;
 use tb_core::decoder_config::Family;
@@ -14,23 +14,6 @@ use tb_nn::optim::{
     clip,
 };
 use tb_nn::{AdapterUse, Batch, Checkpointing, Decoder, Error, GgufFormat, Pass, Row};
-
-const FAMILIES: [&str; 14] = [
-    "llama",
-    "llama_3",
-    "llama_yarn",
-    "llama_dynamic",
-    "llama_longrope",
-    "mistral",
-    "qwen2",
-    "qwen3",
-    "gemma2",
-    "gemma3",
-    "phi3",
-    "phi3_window",
-    "smollm3",
-    "olmo2",
-];
 
 /// A folder of `tests/golden/nn/`, or an absolute path.
 fn name(family: &str) -> String {

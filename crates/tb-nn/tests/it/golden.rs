@@ -11,6 +11,24 @@ use tb_nn::{Batch, Decoder, Row};
 
 pub const MODELS: [&str; 3] = ["llama_tied", "llama_scaled", "qwen2"];
 
+/// One small model of each family, in `tests/golden/nn/families/`.
+pub const FAMILIES: [&str; 14] = [
+    "llama",
+    "llama_3",
+    "llama_yarn",
+    "llama_dynamic",
+    "llama_longrope",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma2",
+    "gemma3",
+    "phi3",
+    "phi3_window",
+    "smollm3",
+    "olmo2",
+];
+
 /// The repository where it was built, or where it lies now (`TONEBRIDGE_ROOT`): a GPU machine is given the tests already built.
 pub fn folder(name: &str) -> PathBuf {
     let root = std::env::var_os("TONEBRIDGE_ROOT").map(PathBuf::from);

@@ -1,7 +1,7 @@
 //! A prompt has the same bits whatever is kept of it, whatever is read beside it and however it is cut: in every family, with adapters of every
 //! kind, in every form of a base.
 
-use crate::golden::{self, TempDir};
+use crate::golden::{self, FAMILIES, TempDir};
 use candle_core::{DType, Device};
 use tb_core::quantization::{FourBitType, Quantization, Scales};
 use tb_core::recipe::Dtype;
@@ -10,23 +10,6 @@ use tb_nn::{AdapterUse, Decoder, Flow, GenerationConfig, GgufFormat, LoraConfig,
 
 /// Room for everything that these tests keep.
 const ROOM: usize = 1 << 28;
-
-const FAMILIES: [&str; 14] = [
-    "llama",
-    "llama_3",
-    "llama_yarn",
-    "llama_dynamic",
-    "llama_longrope",
-    "mistral",
-    "qwen2",
-    "qwen3",
-    "gemma2",
-    "gemma3",
-    "phi3",
-    "phi3_window",
-    "smollm3",
-    "olmo2",
-];
 
 /// A text of no special meaning: `common` tokens that depend on nothing, and `own` that depend on the mark.
 fn text(common: u32, own: u32, mark: u32) -> Vec<u32> {
