@@ -299,8 +299,11 @@ enum Piece {
     Spans,
 }
 
+/// Days or spans from the first to the last, both of them included; an end that is none is open.
+type Range = (Option<i64>, Option<i64>);
+
 /// A time as whole spans and the days before and after them; both ends belong to it, and none is open.
-fn pieces(from_day: Option<i64>, to_day: Option<i64>) -> Vec<(Piece, (Option<i64>, Option<i64>))> {
+fn pieces(from_day: Option<i64>, to_day: Option<i64>) -> Vec<(Piece, Range)> {
     let first = from_day.map(|day| day.div_euclid(SPAN_DAYS) + i64::from(day.rem_euclid(SPAN_DAYS) != 0));
     let last = to_day.map(|day| (day + 1).div_euclid(SPAN_DAYS) - 1);
     if let (Some(first), Some(last)) = (first, last)
@@ -322,7 +325,7 @@ fn pieces(from_day: Option<i64>, to_day: Option<i64>) -> Vec<(Piece, (Option<i64
     pieces
 }
 
-fn statement(grains: &[&'static str], filter: &SumsFilter, by: By, range: (Option<i64>, Option<i64>)) -> Statement {
+fn statement(grains: &[&'static str], filter: &SumsFilter, by: By, range: Range) -> Statement {
     let (columns, end) = match by {
         By::ModelAndDay => {
             ("SELECT model_id AS group_key, day AS group_day, ", " GROUP BY model_id, day ORDER BY model_id, day")
