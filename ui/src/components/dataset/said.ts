@@ -2,7 +2,7 @@
 import type { Example } from "$lib/api";
 import type { Said } from "$lib/api";
 
-export { langOf } from "$components/shared/usertext";
+export { langOf } from "$components/shared/text/marks";
 
 export type TurnRole = "system" | "user" | "assistant" | "tool" | "prompt" | "completion" | "chosen" | "rejected" | "good" | "bad" | "text";
 

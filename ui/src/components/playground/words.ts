@@ -1,6 +1,6 @@
 // Word-level differences of two texts. Japanese has no spaces, so words come from the platform's segmenter.
 import { diffArrays } from "diff";
-import { langOf } from "$components/shared/usertext";
+import { langOf } from "$components/shared/text/marks";
 
 export { langOf };
 

@@ -11,6 +11,7 @@ describe("text from outside", () => {
     expect(visibleText("a\u0000b\u001b[31mc\u202etxt.exe\u2066\ufeff")).toBe("a⟦NUL⟧b⟦ESC⟧[31mc⟦RLO⟧txt.exe⟦LRI⟧⟦BOM⟧");
     expect(visibleText("\r\nx\ry")).toBe("\r\nx⟦CR⟧y");
     expect(visibleText("\u{e0041}\ud800")).toBe("⟦U+E0041⟧⟦U+D800⟧");
+    expect(visibleText("x\u007f\u200b\u206a😀")).toBe("x⟦DEL⟧⟦ZWSP⟧⟦U+206A⟧😀");
   });
 
   it("gathers a run of the same character into one mark", () => {
@@ -25,6 +26,7 @@ describe("text from outside", () => {
     expect(startOf("a\n  b\tc")).toBe("a ↵ b c");
     expect(startOf("x".repeat(500), 10)).toBe(`${"x".repeat(10)}…`);
     expect(startOf("abc   ", 10)).toBe("abc");
+    expect(startOf("x".repeat(9_000_000), 5)).toBe("xxxxx…");
   });
 
   it("never cuts a character in half", () => {

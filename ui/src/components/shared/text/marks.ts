@@ -1,6 +1,5 @@
 // Text from outside as something to look at: characters that are invisible, move the cursor or turn the writing direction
 // become named marks, and nothing longer than its budget is drawn. Pure.
-import { langOf as languageOf } from "../usertext";
 
 /** A piece of text and what became of it between two versions. */
 export interface TextPiece {
@@ -20,7 +19,7 @@ const NAMED: Readonly<Record<number, string>> = {
 
 // Line breaks and tabs are text. Joiners (U+200C, U+200D) and variation selectors are part of letters and of emoji.
 // eslint-disable-next-line no-control-regex -- these are what is looked for
-const HOSTILE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]|[\u{e0000}-\u{e007f}]/u;
+const HOSTILE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]|[\u{e0000}-\u{e007f}]/u;
 const HOSTILE_ALL = new RegExp(HOSTILE.source, "gu");
 
 /** The short name of a character that must be shown: ESC, RLO, U+E0041. */
@@ -102,7 +101,9 @@ export function lengthOf(pieces: readonly TextPiece[]): number {
   return pieces.reduce((sum, piece) => sum + piece.text.length, 0);
 }
 
+const JAPANESE = /[\u3040-\u30ff\u3400-\u9fff\uff66-\uff9f]/;
+
 /** The language to announce a text in, where its first letters say it. */
 export function langOf(text: string): "ja" | undefined {
-  return languageOf(cut(text, 400));
+  return JAPANESE.test(cut(text, 400)) ? "ja" : undefined;
 }

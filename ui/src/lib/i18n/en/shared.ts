@@ -12,8 +12,6 @@ export const shared = {
   loading: "Loading",
   picture: "[picture, not loaded: {alt}]",
   hidden_character: "hidden character {code}",
-  show_all: "Show all {n} characters",
-  show_less: "Show less",
   optional: "optional",
   use_value: "Use {value}",
   select_row: "Select {name}",

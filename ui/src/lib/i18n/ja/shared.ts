@@ -14,8 +14,6 @@ export const shared: Translation<typeof en> = {
   loading: "読み込み中",
   picture: "[画像 (読み込みません): {alt}]",
   hidden_character: "見えない文字 {code}",
-  show_all: "{n} 文字をすべて表示",
-  show_less: "折りたたむ",
   optional: "任意",
   use_value: "{value} を使う",
   select_row: "{name} を選択",
