@@ -15,7 +15,7 @@ use tb_core::{
     ids::{FeedbackId, LabelItemId, LabelProjectId, ModelId, UserId},
 };
 
-use self::cells::Cells;
+use self::{cells::Cells, preference::Public};
 use super::{Flow, Manner, Record, format_of, problem};
 use crate::error::Result;
 
@@ -95,12 +95,15 @@ fn fields(line: u64, record: &Record, defaults: &Defaults) -> Mapped<Given> {
         ..Judgement::default()
     };
     let judgement = match preference::find(record)? {
-        Some(pair) => Judgement {
-            input_text: pair.prompt,
-            output_text: pair.chosen,
+        Some(Public::Labelled { prompt, completion, thumbs }) => {
+            Judgement { input_text: prompt, output_text: completion, thumbs: Some(thumbs), ..common }
+        }
+        Some(Public::Pair { prompt, chosen, rejected }) => Judgement {
+            input_text: prompt,
+            output_text: chosen,
             choice: Some(Choice {
                 preferred: Preferred::A,
-                other_text: pair.rejected,
+                other_text: rejected,
                 other_model_id: cells.word("other_model_id")?,
                 shown: ShownOrder::AFirst,
             }),

@@ -29,7 +29,8 @@ pub fn detect_mapping<'a>(records: impl Iterator<Item = &'a Record> + Clone) -> 
     let names = columns(records.clone());
     let find = |wanted: &str| names.iter().find(|n| n.eq_ignore_ascii_case(wanted)).cloned();
     let both = |a: &str, b: &str| find(a).zip(find(b));
-    if let Some((chosen, rejected)) = both("chosen", "rejected") {
+    let pair = both("chosen", "rejected").or_else(|| both("chosen_messages", "rejected_messages"));
+    if let Some((chosen, rejected)) = pair {
         return Some(ColumnMapping::Preference {
             prompt: PROMPTS.iter().find_map(|name| find(name)),
             chosen,
@@ -216,7 +217,7 @@ fn alike(prompt: Said, answer: Said) -> (Said, Said) {
     }
 }
 
-fn cell<'a>(record: &'a Record, column: &str) -> Mapped<&'a Value> {
+pub(super) fn cell<'a>(record: &'a Record, column: &str) -> Mapped<&'a Value> {
     match record.get(column) {
         None => Err((RowProblemKind::MissingColumn, format!("column '{column}' is missing"))),
         Some(Value::Null) => Err((RowProblemKind::MissingColumn, format!("column '{column}' is null"))),
@@ -240,7 +241,7 @@ pub(crate) fn is_truth(value: &Value) -> bool {
     }
 }
 
-fn truth(column: &str, value: &Value) -> Mapped<bool> {
+pub(super) fn truth(column: &str, value: &Value) -> Mapped<bool> {
     let word = match value {
         Value::Bool(truth) => return Ok(*truth),
         Value::String(word) => word.trim().to_ascii_lowercase(),

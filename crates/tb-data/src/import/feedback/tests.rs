@@ -106,6 +106,7 @@ fn public_preference_layouts_become_choices() {
         json!({"conversations": [{"from": "human", "value": "q"}], "chosen": {"from": "gpt", "value": "a"},
             "rejected": {"from": "gpt", "value": "b"}}),
         json!({"question": "q", "chosen": "a", "rejected": "b"}),
+        json!({"chosen_messages": [user, said("a")], "rejected_messages": [user, said("b")]}),
         json!({"chosen": hh("know"), "rejected": hh("guess")}),
         json!({"prompt": [user, said("m"), user], "chosen": [said("a")], "rejected": [said("b")]}),
     ];
@@ -116,12 +117,32 @@ fn public_preference_layouts_become_choices() {
         assert_eq!(choice.preferred, Preferred::A);
         (given.judgement.input_text.clone(), given.judgement.output_text.clone(), choice.other_text)
     };
-    for row in &given[..7] {
+    for row in &given[..8] {
         assert_eq!(pair(row), ("q".into(), "a".into(), "b".into()), "line {}", row.line);
     }
     let prompt = "\n\nHuman: hi\n\nAssistant: I think so\n\nHuman: why?\n\nAssistant:";
-    assert_eq!(pair(&given[7]), (prompt.into(), " I know".into(), " I guess".into()));
-    assert_eq!(pair(&given[8]), ("\n\nHuman: q\n\nAssistant: m\n\nHuman: q".into(), "a".into(), "b".into()));
+    assert_eq!(pair(&given[8]), (prompt.into(), " I know".into(), " I guess".into()));
+    assert_eq!(pair(&given[9]), ("\n\nHuman: q\n\nAssistant: m\n\nHuman: q".into(), "a".into(), "b".into()));
+}
+
+#[test]
+fn labelled_answers_become_thumbs() {
+    let turns = |end: Value| json!({"messages": [{"role": "user", "content": "q"}, end], "label": "False"});
+    let rows = [
+        json!({"prompt": "q", "completion": "a", "label": true}),
+        json!({"prompt": [{"role": "user", "content": "q"}], "completion": [{"role": "assistant", "content": "a"}],
+            "label": true}),
+        turns(json!({"role": "assistant", "content": [{"type": "text", "value": "a"}]})),
+        turns(json!({"role": "user", "content": "a"})),
+    ];
+    let (given, problems) = read_all("a.jsonl", lines(&rows));
+    for (row, thumbs) in given.iter().zip([Thumbs::Up, Thumbs::Up, Thumbs::Down]) {
+        let said = &row.judgement;
+        assert_eq!((said.input_text.as_str(), said.output_text.as_str(), said.thumbs), ("q", "a", Some(thumbs)));
+    }
+    assert_eq!(given.len(), 3);
+    // Without an answer of the assistant it is no conversation to judge.
+    assert_eq!(problems.iter().map(|p| (p.line, p.kind)).collect::<Vec<_>>(), [(4, RowProblemKind::BadConversation)]);
 }
 
 #[test]

@@ -76,12 +76,12 @@ fn role(said: &str) -> Option<&'static str> {
     }
 }
 
-/// The text of content given in parts (`[{"type": "text", "text": …}]`); anything else is no text.
+/// The text of content given in parts (`[{"type": "text", "text": …}]`, LLaMA-Factory's with `value`); anything else is no text.
 fn text_parts(parts: &[Value]) -> Mapped<String> {
     parts
         .iter()
-        .map(|part| match (part.get("type").and_then(Value::as_str), part.get("text").and_then(Value::as_str)) {
-            (Some("text"), Some(text)) => Ok(text),
+        .map(|part| match (part.get("type").and_then(Value::as_str), part.get("text").or_else(|| part.get("value"))) {
+            (Some("text"), Some(Value::String(text))) => Ok(text.as_str()),
             (_, _) => Err((RowProblemKind::WrongType, "only text can be learnt from, not images or sound".to_owned())),
         })
         .collect()
