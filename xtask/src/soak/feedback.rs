@@ -25,6 +25,8 @@ use crate::{cargo, root, run, step_with};
 const SENDERS: u64 = 64;
 /// One row in so many is sent again although it was acknowledged.
 const AGAIN: u64 = 50;
+/// How long a server lives at most before it is killed, in milliseconds: some thirty kills in a hundred thousand rows.
+const LONGEST_LIFE_MS: u64 = 700;
 /// How long a server may take to answer after its start.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -97,7 +99,7 @@ fn send_and_kill(program: &Path, home: &Path, rows: u64, seed: u64) -> Result<()
         let senders: Vec<_> = (0..SENDERS).map(|_| scope.spawn(|| soak.send())).collect();
         let mut random = Random(seed);
         while !senders.iter().all(thread::ScopedJoinHandle::is_finished) {
-            let until = Instant::now() + Duration::from_millis(200 + random.below(2300));
+            let until = Instant::now() + Duration::from_millis(20 + random.below(LONGEST_LIFE_MS));
             while Instant::now() < until && !senders.iter().all(thread::ScopedJoinHandle::is_finished) {
                 thread::sleep(Duration::from_millis(5));
             }
