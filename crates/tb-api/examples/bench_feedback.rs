@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::{Value, json};
@@ -141,6 +141,8 @@ fn told(name: &str, mut times: Vec<Duration>, found: &mut BTreeMap<String, Value
 /// Rows per second that were synced to the disk before they were acknowledged.
 async fn submit(ctx: &Ctx, senders: u64, span: Duration) -> Result<f64, Failed> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
+    // Keys of this run: the same home may be measured again.
+    let run = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
     let stored = Arc::new(AtomicU64::new(0));
     let began = Instant::now();
     let mut tasks = Vec::new();
@@ -152,7 +154,7 @@ async fn submit(ctx: &Ctx, senders: u64, span: Duration) -> Result<f64, Failed> 
                 let row = json!({
                     "session_id": format!("s{sender}"), "model_id": id("mdl", 1 + (n % 20) as u32), "input_text": format!("case {n}"),
                     "output_text": "Could you send me the figures?", "transformation_type": format!("kind_{}", n % 12),
-                    "rating": 1 + n % 5, "idempotency_key": format!("bench {n}"),
+                    "rating": 1 + n % 5, "idempotency_key": format!("bench {run} {n}"),
                 });
                 dispatch(&ctx, "feedback_submit", row).await?;
                 stored.fetch_add(1, Relaxed);

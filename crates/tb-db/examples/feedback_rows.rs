@@ -1,7 +1,7 @@
 //! `feedback_rows DATABASE ROWS ITEMS`: fills a database with that many feedback rows over three years, skewed over 20 model versions,
 //! 12 kinds of rewriting and 200 reviewers, and with a labelling project of that many items of which three reviewers have judged
-//! hundreds of thousands. For benchmarks alone: it writes without syncing, and past the functions that keep the sums, which it makes
-//! at the end. Rows are functions of their number.
+//! hundreds of thousands. For benchmarks alone: it writes without syncing, and past the functions that keep the sums, which
+//! are made when it opens the database at the end. Rows are functions of their number.
 #![allow(clippy::print_stdout)]
 
 use std::{error::Error, path::PathBuf, time::Instant};
@@ -64,12 +64,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     told("the rows are stored");
-    project(&mut connection, items).await?;
+    project(&mut connection, items, rows).await?;
     told("the labelling project is stored");
-    for statement in sums() {
-        run(&mut connection, &statement).await?;
-    }
+    connection.close().await?;
+    // Opened by the program, a database without sums gets them.
+    Db::open(&path).await?.close().await;
     told("the sums are made");
+    let mut connection = SqliteConnection::connect_with(&options).await?;
     for (name, sql) in &indexes {
         run(&mut connection, sql).await?;
         told(name);
@@ -137,6 +138,9 @@ fn unit(place: u64) -> String {
     format!("(({mixed} * 69621 + {mixed} / 127) % 2147483647) / 2147483647.0")
 }
 
+/// The id of row `i`, stored at `t`.
+const ID: &str = "'fbk_' || printf('%08x-%04x-7%03x-8%03x-%012x', t >> 16, t & 65535, i % 4096, (i / 4096) % 4096, i)";
+
 fn feedback(from: u64, count: u64, rows: u64) -> String {
     let step = SPAN_MS / rows.max(1);
     let units: Vec<String> = (1..=9).map(|place| format!("{} AS u{place}", unit(place))).collect();
@@ -148,7 +152,7 @@ fn feedback(from: u64, count: u64, rows: u64) -> String {
          u AS (SELECT i, {FIRST_MS} + i * {step} AS t, {units} FROM n), \
          r AS (SELECT *, CASE WHEN u7 < 0.6 THEN 'rating' WHEN u7 < 0.72 THEN 'thumbs' WHEN u7 < 0.84 THEN 'correction' \
          WHEN u7 < 0.94 THEN 'choice' WHEN u7 < 0.97 THEN 'critique' ELSE 'flag' END AS kind FROM u) \
-         SELECT 'fbk_' || printf('%08x-%04x-7%03x-8%03x-%012x', t >> 16, t & 65535, i % 4096, (i / 4096) % 4096, i), \
+         SELECT {ID}, \
          CASE WHEN u1 >= 0.4 THEN printf('usr_00000000-0000-0000-0000-%012x', 1 + CAST({REVIEWERS} * u2 * u2 AS INT)) END, \
          's' || CAST(50000 * u3 AS INT), \
          CASE WHEN u4 >= 0.02 THEN printf('mdl_00000000-0000-0000-0000-%012x', 1 + CAST({MODELS} * u5 * u5 AS INT)) END, \
@@ -170,48 +174,12 @@ fn feedback(from: u64, count: u64, rows: u64) -> String {
     )
 }
 
-/// The sums of all rows, one statement per grain, as `Sums` counts them.
-fn sums() -> Vec<String> {
-    let counts = "COUNT(*), SUM(rating IS 1), SUM(rating IS 2), SUM(rating IS 3), SUM(rating IS 4), SUM(rating IS 5), \
-        SUM(thumbs IS 'up'), SUM(thumbs IS 'down'), SUM(preferred IS 'a'), SUM(preferred IS 'b'), SUM(preferred IS 'tie'), \
-        SUM(preferred IS 'both_bad'), SUM(corrected_text IS NOT NULL), COUNT(correction_distance), TOTAL(correction_distance), \
-        TOTAL(correction_distance * correction_distance), SUM(flags <> '[]'), COUNT(duration_ms), COALESCE(SUM(duration_ms), 0)";
-    // For the second model a choice is won where the first lost, and nothing else counts.
-    let rival = "0, 0, 0, 0, 0, 0, 0, 0, SUM(preferred IS 'b'), SUM(preferred IS 'a'), SUM(preferred IS 'tie'), \
-        SUM(preferred IS 'both_bad'), 0, 0, 0.0, 0.0, 0, 0, 0";
-    let (user, model, kind) = ("COALESCE(user_id, '')", "COALESCE(model_id, '')", "transformation_type");
-    let grains = [
-        ("model", "'*'", model, "'*'", counts, ""),
-        ("type", "'*'", "'*'", kind, counts, ""),
-        ("model_type", "'*'", model, kind, counts, ""),
-        ("reviewer", user, "'*'", "'*'", counts, ""),
-        ("reviewer_span", user, "'*'", "'*'", counts, ""),
-        ("cell", user, model, kind, counts, ""),
-        ("cell_span", user, model, kind, counts, ""),
-        ("rival", "'*'", "other_model_id", "'*'", rival, " AND other_model_id IS NOT NULL"),
-        ("rival_type", "'*'", "other_model_id", kind, rival, " AND other_model_id IS NOT NULL"),
-        ("rival_cell", user, "other_model_id", kind, rival, " AND other_model_id IS NOT NULL"),
-    ];
-    grains
-        .into_iter()
-        .map(|(grain, user, model, kind, counts, only)| {
-            let day_ms: i64 = if grain.ends_with("_span") { 32 * 86_400_000 } else { 86_400_000 };
-            format!(
-                "INSERT INTO feedback_sums (grain, user_id, model_id, transformation_type, day, num, rating_1, rating_2, rating_3, \
-                 rating_4, rating_5, thumbs_up, thumbs_down, wins, losses, ties, both_bad, corrections, distance_num, distance_sum, \
-                 distance_squares, flagged, duration_num, duration_ms) \
-                 SELECT '{grain}', {user} AS a, {model} AS b, {kind} AS c, created_at_ms / {day_ms} AS d, {counts} FROM feedback \
-                 WHERE withdrawn_at_ms IS NULL{only} GROUP BY a, b, c, d"
-            )
-        })
-        .collect()
-}
-
 /// A project with a rating for each item by three reviewers. The first three reviewers have judged its beginning: what all three have
 /// is closed, what fewer have is open to others.
-async fn project(connection: &mut SqliteConnection, items: u64) -> Result<(), sqlx::Error> {
+async fn project(connection: &mut SqliteConnection, items: u64, rows: u64) -> Result<(), sqlx::Error> {
     let judged = |n: usize| items * JUDGED[n] / 1000;
     let (first, second, third) = (judged(0), judged(1), judged(2));
+    let step = SPAN_MS / rows.max(1);
     let times = format!("(place <= {first}) + (place <= {second}) + (place <= {third})");
     run(
         connection,
@@ -242,9 +210,11 @@ async fn project(connection: &mut SqliteConnection, items: u64) -> Result<(), sq
         run(
             connection,
             &format!(
-                "INSERT INTO label_assignments (item_id, project_id, user_id, state, shown, is_flagged, taken_at_ms, changed_at_ms) \
-                 SELECT id, project_id, '{user}', 'submitted', 'a_first', 0, {FIRST_MS} + place * 9000, {FIRST_MS} + place * 9000 + 8000 \
-                 FROM label_items WHERE place <= {count}"
+                "INSERT INTO label_assignments (item_id, project_id, user_id, state, shown, feedback_id, is_flagged, taken_at_ms, \
+                 changed_at_ms) \
+                 SELECT item, '{PROJECT}', '{user}', 'submitted', 'a_first', {ID}, 0, {FIRST_MS} + place * 9000, \
+                 {FIRST_MS} + place * 9000 + 8000 FROM (SELECT id AS item, place, i, {FIRST_MS} + i * {step} AS t \
+                 FROM (SELECT id, place, (3 * place + {n}) % {rows} AS i FROM label_items WHERE place <= {count}))"
             ),
         )
         .await?;

@@ -11,6 +11,7 @@ use sqlx::{
 
 use crate::{
     error::{Error, Result},
+    feedback::sums,
     row::Read,
     statement::{Statement, Value},
 };
@@ -133,7 +134,15 @@ impl Db {
         };
         migrate(&writer, path).await?;
         let readers = pool(READERS).connect_with(options.pragma("query_only", "ON")).await.map_err(cannot_open)?;
-        Ok(Self::Sqlite(SqlitePools { readers, writer }))
+        let db = Self::Sqlite(SqlitePools { readers, writer });
+        if sums::are_missing(&db).await? {
+            let mut tx = db.begin().await?;
+            if sums::are_missing(&mut tx).await? {
+                sums::make(&mut tx).await?;
+            }
+            tx.commit().await?;
+        }
+        Ok(db)
     }
 
     /// Begins a transaction that may write; it waits for the writers before it.

@@ -151,6 +151,14 @@ impl Statement {
         self
     }
 
+    /// `($1, $2, …)`: placeholders for so many values, which are bound next.
+    pub fn then_places(mut self, sql: &'static str, count: usize) -> Self {
+        let start = self.values.len();
+        let places: Vec<String> = (start + 1..=start + count).map(|n| format!("${n}")).collect();
+        self.sql.push_str(&format!("{sql}({})", places.join(", ")));
+        self
+    }
+
     /// `VALUES ($1, $2), ($1, $3) …`: rows of two columns that share the first.
     pub fn then_values<'v>(mut self, first: &str, seconds: impl IntoIterator<Item = &'v str>) -> Self {
         self.values.push(first.into());

@@ -9,7 +9,7 @@ use tb_core::{
     ids::{ModelId, UserId},
     user::Role,
 };
-use tb_db::feedback::sums::{self, By, Counts, DAY_MS, Group, SumsFilter};
+use tb_db::feedback::sums::{self, By, Counts, DAY_MS, Group, Step, SumsFilter};
 use tb_stats::{
     means::{Moments, mean_interval},
     proportions::wilson,
@@ -59,7 +59,7 @@ pub struct FeedbackReport {
     pub transformation_types: Vec<NamedFigures>,
     /// Per reviewer, most rows first.
     pub reviewers: Vec<NamedFigures>,
-    /// Over time, oldest first: per day, week or month, so that there are at most 120 points.
+    /// Over time, oldest first: per day, week, four weeks or a multiple of that, so that there are at most 120 points.
     pub trend: Trend,
     /// How many rows hold each kind of judgement; a row that holds several counts in each.
     pub kinds: Vec<KindCount>,
@@ -146,7 +146,7 @@ pub struct NamedFigures {
 /// Mean ratings over time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
 pub struct Trend {
-    /// Days that a point stands for: 1, 7, or 30 and more.
+    /// Days that a point stands for: 1, 7 (from Monday on), 28 or a multiple of that. The first and the last may be cut off.
     pub days_per_point: u32,
     /// Beginning of each point, milliseconds since 1970 UTC.
     #[ts(type = "Array<number>")]
@@ -181,10 +181,10 @@ pub(crate) async fn get(ctx: &Ctx, args: StatsOfFeedback) -> Result<FeedbackRepo
         to_day: args.until_ms.map(day),
     };
     let db = ctx.db();
-    let (by_model, by_kind, by_reviewer) = tokio::try_join!(
-        sums::groups(db, &filter, By::ModelAndDay),
-        sums::groups(db, &filter, By::TransformationType),
-        sums::groups(db, &filter, By::Reviewer),
+    let (over_time, by_kind, by_reviewer) = tokio::try_join!(
+        over_time(ctx, &filter),
+        async { Ok(sums::groups(db, &filter, By::TransformationType).await?) },
+        async { Ok::<_, ApiError>(sums::groups(db, &filter, By::Reviewer).await?) },
     )?;
     // Reviewers see how they judge themselves, not how the others do.
     let sees_all = ctx.actor().role.covers(Role::Trainer);
@@ -193,7 +193,7 @@ pub(crate) async fn get(ctx: &Ctx, args: StatsOfFeedback) -> Result<FeedbackRepo
     let mut total = Counts::default();
     by_kind.iter().for_each(|group| total.add(&group.counts));
     let mut models: BTreeMap<&str, Counts> = BTreeMap::new();
-    for group in &by_model {
+    for group in &over_time.by_model {
         models.entry(&group.key).or_default().add(&group.counts);
     }
     let mut named = Vec::with_capacity(models.len());
@@ -211,7 +211,7 @@ pub(crate) async fn get(ctx: &Ctx, args: StatsOfFeedback) -> Result<FeedbackRepo
     }
     Ok(FeedbackReport {
         total: figures(&total),
-        trend: trend(&by_model, &named),
+        trend: trend(&over_time, &named),
         models: named,
         transformation_types: named_figures(by_kind, |key| key.to_owned()),
         reviewers,
@@ -306,27 +306,61 @@ fn kinds(total: &Counts) -> Vec<KindCount> {
     .collect()
 }
 
-fn trend(by_model: &[Group], models: &[ModelFigures]) -> Trend {
-    // A choice that a model's rival was judged in is no row of its own.
-    let counted = || by_model.iter().filter(|group| group.counts.num > 0);
-    let (first, last) = match (counted().map(|g| g.day).min(), counted().map(|g| g.day).max()) {
-        (Some(first), Some(last)) => (first, last),
-        (None, _) | (_, None) => {
-            let total = TrendLine { model_id: None, name: String::new(), rows: Vec::new(), rating: Vec::new() };
-            return Trend { days_per_point: 1, at_ms: Vec::new(), total, models: Vec::new() };
-        }
+/// Counts per model version, told apart by steps of time, that began on this day at the earliest.
+struct OverTime {
+    step: Step,
+    by_model: Vec<Group>,
+    from_day: Option<i64>,
+}
+
+impl OverTime {
+    /// The first and the last day of the steps that hold a row.
+    fn ends(&self) -> Option<(i64, i64)> {
+        // A choice that a model's rival was judged in is no row of its own.
+        let steps = || self.by_model.iter().filter(|group| group.counts.num > 0).map(|group| group.step);
+        let (first, last) = steps().min().zip(steps().max())?;
+        Some((self.step.first_day(first), self.step.first_day(last + 1) - 1))
+    }
+}
+
+/// In the shortest steps that make no more than a trend's points, or a few more.
+async fn over_time(ctx: &Ctx, filter: &SumsFilter) -> Result<OverTime, ApiError> {
+    let from_day = filter.from_day;
+    let in_steps = async |step: Step| {
+        let by_model = sums::groups(ctx.db(), filter, By::ModelAnd(step)).await?;
+        Ok::<_, ApiError>(OverTime { step, by_model, from_day })
     };
-    let span = last - first + 1;
-    let width = match span {
-        ..=MOST_POINTS => 1,
-        _ if span <= 7 * MOST_POINTS => 7,
-        _ => 30 * (span - 1).div_euclid(30 * MOST_POINTS).saturating_add(1),
+    let spans = in_steps(Step::Span).await?;
+    let Some((first, last)) = spans.ends() else { return Ok(spans) };
+    let (first, last) = (first.max(from_day.unwrap_or(first)), last.min(filter.to_day.unwrap_or(last)));
+    // The rows may begin after the first span's first day, and end before the last one's last.
+    let days = last - first + 1 - 2 * Step::Span.days();
+    match [Step::Day, Step::Week].into_iter().find(|step| days <= MOST_POINTS * step.days()) {
+        Some(step) => in_steps(step).await,
+        None => Ok(spans),
+    }
+}
+
+fn trend(over_time: &OverTime, models: &[ModelFigures]) -> Trend {
+    let Some((first, last)) = over_time.ends() else {
+        let total = TrendLine { model_id: None, name: String::new(), rows: Vec::new(), rating: Vec::new() };
+        return Trend { days_per_point: 1, at_ms: Vec::new(), total, models: Vec::new() };
     };
-    let points = usize::try_from((span + width - 1) / width).unwrap_or(0);
+    // So many steps of this kind are one point.
+    let point = |(unit, times): (Step, i64), day: i64| unit.of_day(day).div_euclid(times);
+    let units = [Step::Day, Step::Week].into_iter().filter(|unit| *unit >= over_time.step).map(|unit| (unit, 1));
+    let width = units
+        .chain((1..).map(|times| (Step::Span, times)))
+        .find(|width| point(*width, last) - point(*width, first) < MOST_POINTS)
+        .unwrap_or((Step::Span, i64::MAX));
+    let (unit, times) = width;
+    let begin = point(width, first);
+    let points = usize::try_from(point(width, last) - begin + 1).unwrap_or(0);
     let line = |model_id: Option<ModelId>, name: String, belongs: &dyn Fn(&Group) -> bool| {
         let mut sums = vec![Counts::default(); points];
-        for group in counted().filter(|group| belongs(group)) {
-            if let Some(sum) = usize::try_from((group.day - first) / width).ok().and_then(|i| sums.get_mut(i)) {
+        for group in over_time.by_model.iter().filter(|group| group.counts.num > 0 && belongs(group)) {
+            let at = point(width, over_time.step.first_day(group.step)) - begin;
+            if let Some(sum) = usize::try_from(at).ok().and_then(|at| sums.get_mut(at)) {
                 sum.add(&group.counts);
             }
         }
@@ -342,9 +376,10 @@ fn trend(by_model: &[Group], models: &[ModelFigures]) -> Trend {
         let name = model.version.map_or_else(|| model.name.clone(), |version| format!("{} v{version}", model.name));
         line(model.model_id.clone(), name, &|group| group.key == key)
     });
+    let first_day = |at: i64| unit.first_day((begin + at) * times).max(over_time.from_day.unwrap_or(i64::MIN));
     Trend {
-        days_per_point: u32::try_from(width).unwrap_or(u32::MAX),
-        at_ms: (0..points as i64).map(|i| (first + i * width) * DAY_MS).collect(),
+        days_per_point: u32::try_from(unit.days() * times).unwrap_or(u32::MAX),
+        at_ms: (0..points as i64).map(|at| first_day(at) * DAY_MS).collect(),
         total: line(None, String::new(), &|_| true),
         models: lines.collect(),
     }
@@ -354,9 +389,13 @@ fn trend(by_model: &[Group], models: &[ModelFigures]) -> Trend {
 mod tests {
     use super::*;
 
-    fn group(key: &str, day: i64, ratings: [i64; 5]) -> Group {
+    fn group(key: &str, step: i64, ratings: [i64; 5]) -> Group {
         let counts = Counts { num: ratings.iter().sum(), ratings, ..Counts::default() };
-        Group { key: key.into(), day, counts }
+        Group { key: key.into(), step, counts }
+    }
+
+    fn trend_of(step: Step, by_model: Vec<Group>, from_day: Option<i64>) -> Trend {
+        trend(&OverTime { step, by_model, from_day }, &[])
     }
 
     #[test]
@@ -375,15 +414,19 @@ mod tests {
     }
 
     #[test]
-    fn a_long_trend_has_at_most_120_points_and_gaps_stay_gaps() {
-        let groups: Vec<Group> =
-            (0..2000).filter(|day| *day < 900 || *day > 1000).map(|d| group("a", d, [0, 0, 0, 1, 1])).collect();
-        let made = trend(&groups, &[]);
-        assert!(made.at_ms.len() <= 120 && made.days_per_point == 30, "{} {}", made.at_ms.len(), made.days_per_point);
-        assert_eq!(made.total.rows.iter().sum::<u64>(), groups.len() as u64 * 2);
-        assert!(made.total.rating.iter().any(Option::is_none));
-        let week = trend(&[group("a", 0, [0, 0, 1, 0, 0]), group("a", 500, [0, 0, 1, 0, 0])], &[]);
-        assert_eq!((week.days_per_point, week.at_ms.len()), (7, 72));
-        assert_eq!(trend(&[], &[]).at_ms.len(), 0);
+    fn a_trend_has_at_most_120_points_and_gaps_stay_gaps() {
+        let days = |n: i64| (0..n).map(|day| group("a", day, [0, 0, 0, 1, 1])).collect::<Vec<_>>();
+        let short = trend_of(Step::Day, days(120), None);
+        assert_eq!((short.days_per_point, short.at_ms.len()), (1, 120));
+        // Weeks from Monday on: the first day, a Thursday, is in one that began before it.
+        let longer = trend_of(Step::Day, days(121), Some(0));
+        assert_eq!((longer.days_per_point, &longer.at_ms[..2]), (7, &[0, 4 * DAY_MS][..]));
+        assert_eq!(longer.total.rows.iter().sum::<u64>(), 242);
+        let weeks = trend_of(Step::Week, vec![group("a", 0, [0, 0, 1, 0, 0]), group("a", 119, [0, 0, 1, 0, 0])], None);
+        assert_eq!((weeks.days_per_point, weeks.at_ms.len()), (7, 120));
+        assert_eq!(weeks.total.rating.iter().flatten().count(), 2);
+        let spans = trend_of(Step::Span, vec![group("a", 0, [0, 0, 1, 0, 0]), group("a", 120, [0, 0, 1, 0, 0])], None);
+        assert_eq!((spans.days_per_point, spans.at_ms.len()), (56, 61));
+        assert_eq!(trend_of(Step::Span, Vec::new(), None).at_ms.len(), 0);
     }
 }

@@ -11,18 +11,19 @@ use super::*;
 use crate::{
     feedback::{
         self as feedback_rows,
-        sums::{By, Counts, DAY_MS, Group, Sums, SumsFilter, groups},
+        sums::{By, Counts, DAY_MS, Group, Step, Sums, SumsFilter, are_missing, groups, make},
     },
     users,
 };
 
-/// Three hundred rows by three reviewers (and outsiders) about two models (and none), over ten days.
+/// Three hundred rows by three reviewers (and outsiders) about two models (and none), over
+/// two hundred days.
 fn rows() -> Vec<Feedback> {
     let mut random = Stream::new(11, 0, Purpose::Bootstrap, 0);
     (1..=300_u32)
         .map(|n| {
             let mut row = feedback(n, (random.below(4) > 0).then(|| 1 + random.below(5) as u8));
-            row.created_at_ms = random.below(10) as i64 * DAY_MS + i64::from(n);
+            row.created_at_ms = random.below(200) as i64 * DAY_MS + i64::from(n);
             row.user_id =
                 [None, Some(1), Some(2), Some(3)][random.below(4) as usize].map(|u| UserId::from_uuid(uuid(u)));
             row.judgement.model_id =
@@ -100,19 +101,30 @@ async fn sums_are_what_a_count_over_the_rows_says() {
         SumsFilter::default(),
         SumsFilter { model_id: model.clone(), ..SumsFilter::default() },
         SumsFilter { user_id: reviewer.clone(), ..SumsFilter::default() },
-        SumsFilter { transformation_type: Some("polite".into()), from_day: Some(2), ..SumsFilter::default() },
+        SumsFilter { transformation_type: Some("polite".into()), from_day: Some(20), ..SumsFilter::default() },
         SumsFilter {
             model_id: model,
-            user_id: reviewer,
+            user_id: reviewer.clone(),
             from_day: Some(1),
-            to_day: Some(7),
+            to_day: Some(120),
             transformation_type: None,
         },
+        SumsFilter { user_id: reviewer, transformation_type: Some("short".into()), ..SumsFilter::default() },
     ];
     for filter in &filters {
-        let by_model = groups(&mut tx, filter, By::ModelAndDay).await.unwrap();
         let of_model = |row: &Feedback| row.judgement.model_id.as_ref().map_or(String::new(), ToString::to_string);
-        assert_eq!(shown(&by_model), recount(&rows, filter, of_model), "{filter:?}");
+        for step in [Step::Day, Step::Week, Step::Span] {
+            let by_model = groups(&mut tx, filter, By::ModelAnd(step)).await.unwrap();
+            assert_eq!(shown(&by_model), recount(&rows, filter, of_model), "{filter:?}");
+            let stepped = |group: &&Group| group.counts.num > 0;
+            let of_step = |row: &Feedback| format!("{} {}", of_model(row), step.of_day(row.created_at_ms / DAY_MS));
+            let mut found: Vec<_> =
+                by_model.iter().filter(stepped).map(|g| (format!("{} {}", g.key, g.step), g.counts.num)).collect();
+            found.sort();
+            let expected: Vec<_> =
+                recount(&rows, filter, of_step).into_iter().map(|(key, num, ..)| (key, num)).collect();
+            assert_eq!(found, expected, "{filter:?} {step:?}");
+        }
         let by_kind = groups(&mut tx, filter, By::TransformationType).await.unwrap();
         assert_eq!(shown(&by_kind), recount(&rows, filter, |row| row.judgement.transformation_type.clone()));
         let by_reviewer = groups(&mut tx, filter, By::Reviewer).await.unwrap();
@@ -122,7 +134,7 @@ async fn sums_are_what_a_count_over_the_rows_says() {
         let choices: i64 = by_kind.iter().flat_map(|g| g.counts.choices).sum();
         assert_eq!(choices, by_reviewer.iter().flat_map(|g| g.counts.choices).sum::<i64>());
     }
-    let all = groups(&mut tx, &SumsFilter::default(), By::ModelAndDay).await.unwrap();
+    let all = groups(&mut tx, &SumsFilter::default(), By::ModelAnd(Step::Day)).await.unwrap();
     let of_two: Vec<_> = all.iter().filter(|g| g.key == model_key(2)).collect();
     let lost: i64 = of_two.iter().map(|g| g.counts.choices[1]).sum();
     let by_hand = rows.iter().filter(|r| r.withdrawn_at_ms.is_none()).filter_map(|r| {
@@ -133,6 +145,31 @@ async fn sums_are_what_a_count_over_the_rows_says() {
         Some(i64::from(as_first) + i64::from(as_second))
     });
     assert_eq!(lost, by_hand.sum::<i64>());
+
+    // Counted anew from the rows, they are the same.
+    let kept = dump(&mut tx).await;
+    tx.run(crate::statement::Statement::new("feedback_sums", "DELETE FROM feedback_sums")).await.unwrap();
+    assert!(are_missing(&mut tx).await.unwrap());
+    make(&mut tx).await.unwrap();
+    assert!(!are_missing(&mut tx).await.unwrap());
+    let anew = dump(&mut tx).await;
+    assert!(kept.len() > 1000, "{}", kept.len());
+    for (kept, anew) in kept.iter().zip(&anew) {
+        assert_eq!(kept, anew);
+    }
+    assert_eq!(kept.len(), anew.len());
+}
+
+/// Every count that is not of nothing, under its key.
+async fn dump(tx: &mut Tx) -> Vec<String> {
+    let columns = "num, rating_1, rating_2, rating_3, rating_4, rating_5, thumbs_up, thumbs_down, wins, losses, ties, both_bad, \
+        corrections, distance_num, flagged, duration_num, duration_ms";
+    let Tx::Sqlite(connection) = tx;
+    let sql = format!(
+        "SELECT grain || ' ' || step || ' ' || user_id || ' ' || model_id || ' ' || transformation_type || ': ' || concat_ws(' ', {columns}) \
+         FROM feedback_sums WHERE num + wins + losses + ties + both_bad > 0 ORDER BY grain, step, user_id, model_id, transformation_type"
+    );
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&mut **connection).await.unwrap()
 }
 
 fn model_key(n: u128) -> String {

@@ -13,7 +13,7 @@ use tb_core::{
 };
 use tb_db::feedback::{
     FeedbackFilter,
-    sums::{By, Sums, SumsFilter, groups},
+    sums::{By, Step, Sums, SumsFilter, groups},
 };
 use uuid::Uuid;
 
@@ -61,7 +61,7 @@ impl Home {
 
     async fn sums(&self) -> Vec<tb_db::feedback::sums::Group> {
         let mut all = Vec::new();
-        for by in [By::ModelAndDay, By::TransformationType, By::Reviewer] {
+        for by in [By::ModelAnd(Step::Day), By::TransformationType, By::Reviewer] {
             all.extend(groups(self.ctx.db(), &SumsFilter::default(), by).await.unwrap());
         }
         all

@@ -26,7 +26,7 @@ transformation_types: Array<NamedFigures>,
  */
 reviewers: Array<NamedFigures>, 
 /**
- * Over time, oldest first: per day, week or month, so that there are at most 120 points.
+ * Over time, oldest first: per day, week, four weeks or a multiple of that, so that there are at most 120 points.
  */
 trend: Trend, 
 /**

@@ -6,7 +6,7 @@ import type { TrendLine } from "./TrendLine";
  */
 export type Trend = { 
 /**
- * Days that a point stands for: 1, 7, or 30 and more.
+ * Days that a point stands for: 1, 7 (from Monday on), 28 or a multiple of that. The first and the last may be cut off.
  */
 days_per_point: number, 
 /**
