@@ -49,3 +49,16 @@ export async function violations(page: Page): Promise<string[]> {
   const { violations } = await new AxeBuilder({ page }).analyze();
   return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 160)).join(" | ")}`);
 }
+
+/** Asks the host as the page would. */
+export async function rpc<T>(page: Page, command: string, args: object = {}): Promise<T> {
+  return page.evaluate(
+    async ([command, args]) => {
+      const answer = await fetch(`/rpc/${command}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(args) });
+      const said: unknown = await answer.json();
+      if (!answer.ok) throw new Error(`${command as string}: ${JSON.stringify(said)}`);
+      return said;
+    },
+    [command, args] as const,
+  ) as Promise<T>;
+}

@@ -8,7 +8,7 @@ import { labelling } from "../src/lib/i18n/en/labelling";
 import { preferences } from "../src/lib/i18n/en/preferences";
 import { review } from "../src/lib/i18n/en/review";
 import { review as reviewJa } from "../src/lib/i18n/ja/review";
-import { launch, open, settle, violations, type Language } from "./browser";
+import { launch, open, rpc, settle, violations, type Language } from "./browser";
 import { Host } from "./host";
 
 const ITEMS = 50;
@@ -35,18 +35,6 @@ afterAll(async () => {
   await browser?.close();
   await host?.remove();
 });
-
-async function rpc<T>(page: Page, command: string, args: object = {}): Promise<T> {
-  return page.evaluate(
-    async ([command, args]) => {
-      const answer = await fetch(`/rpc/${command}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(args) });
-      const said: unknown = await answer.json();
-      if (!answer.ok) throw new Error(`${command as string}: ${JSON.stringify(said)}`);
-      return said;
-    },
-    [command, args] as const,
-  ) as Promise<T>;
-}
 
 /** A reviewer in a browser of their own, signed in with name and password. */
 async function signIn(name: string, password: string, language: Language): Promise<{ page: Page; complaints: string[] }> {

@@ -6,8 +6,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::{root, run, setup, step_with, ui};
 
-/// The main trip and what every page must hold to; the trip of feedback.
-const TESTS: [&str; 2] = ["e2e/workbench.e2e.ts", "e2e/feedback.e2e.ts"];
+/// The main trip and what every page must hold to; the trip of feedback; texts that attack.
+const TESTS: [&str; 3] = ["e2e/workbench.e2e.ts", "e2e/feedback.e2e.ts", "e2e/hostile.e2e.ts"];
 
 /// The pictures.
 const SCREENSHOTS: &str = "e2e/screenshots.e2e.ts";

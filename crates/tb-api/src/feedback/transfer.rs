@@ -49,8 +49,12 @@ pub(crate) async fn import(ctx: &Ctx, args: ImportFeedback) -> Result<ImportedFe
 pub(crate) async fn export(ctx: &Ctx, args: ExportFeedback) -> Result<ExportedFeedback, ApiError> {
     let format = format_of(&args.path)?;
     let filter = super::filter(ctx, args.selection)?;
-    let path = args.path.clone();
+    // The folder that the pages propose is made; others are the user's to make. What stands in its way, creating the file tells.
+    let (path, proposed) = (args.path.clone(), ctx.home().join("exports"));
     let mut file = blocking(move || {
+        if path.parent() == Some(&proposed) {
+            std::fs::create_dir_all(&proposed).ok();
+        }
         let mut file = NewFile::create(&path).map_err(nothing_written)?;
         file.write(format.head().as_bytes())?;
         Ok(file)
@@ -103,7 +107,11 @@ fn format_of(path: &std::path::Path) -> Result<FeedbackFormat, ApiError> {
 
 fn nothing_written(error: tb_data::Error) -> ApiError {
     let error = ApiError::from(error);
-    let hint = if error.code == ErrorCode::Conflict { "Name a file that does not exist yet." } else { "" };
+    let hint = match error.code {
+        ErrorCode::Conflict => "Name a file that does not exist yet.",
+        ErrorCode::NotFound => "Make the folder first, or choose one that exists.",
+        _ => "",
+    };
     ApiError::new(error.code, format!("Nothing was written: {}", error.message)).hint(hint)
 }
 

@@ -80,73 +80,21 @@ fn lines(rows: &[Value]) -> String {
     rows.iter().map(|row| format!("{row}\n")).collect()
 }
 
-/// Two hundred texts that break files, pages and terminals: each dangerous piece alone, then pieces put together from a seed, three
-/// of them a megabyte long.
+/// Two hundred texts that break files, pages and terminals: each piece of tests/golden/data/hostile.json alone, then pieces put
+/// together from a seed, three of them a megabyte long. ui/e2e/hostile.e2e.ts shows such texts in a browser.
 fn hostile() -> Vec<String> {
-    const PIECES: &[&str] = &[
-        "<script>alert(1)</script>",
-        "<img src=x onerror=alert(1)>",
-        "<svg onload=alert(1)><foreignObject>",
-        "</textarea></title><iframe srcdoc='<p>'>",
-        "&lt;b&gt; &amp;amp; &#x202E;",
-        "[x](javascript:alert(1))",
-        "![](https://example.org/p.png)",
-        "# h\n\n* a\n\t* b\n\n```\n~~~",
-        "| a | b |\n|---|---|",
-        "\u{202e}dlrow\u{202c}",
-        "\u{2066}\u{2067}\u{2069}\u{200f}\u{200e}",
-        "\u{200b}\u{feff}\u{2060}",
-        "\u{1b}[31mred\u{1b}[0m\u{1b}]0;title\u{7}",
-        "\u{9b}31m",
-        "\0",
-        "a\0b\0\0",
-        "\u{1}\u{2}\u{8}\u{b}\u{c}\u{1f}\u{7f}",
-        "\r",
-        "\r\n",
-        "\n",
-        "\n\r\n\r\r",
-        "\t",
-        " ",
-        "  leading and trailing  ",
-        "\"",
-        "\"\"",
-        "\"\"\"\",\"",
-        ",",
-        ";\t|",
-        "a,\"b\"\r\n,c",
-        "'",
-        "\\",
-        "\\n\\u0000\\",
-        "=cmd|' /C calc'!A0",
-        "+1+1",
-        "-2+3",
-        "@SUM(1+1)",
-        "=HYPERLINK(\"https://example.org\")",
-        "{\"a\":[1,\"",
-        "[]",
-        "{}",
-        "null",
-        "true",
-        "1e999",
-        "NaN",
-        "\u{2028}\u{2029}\u{85}",
-        "日本語　全角",
-        "👩‍👩‍👧‍👦🏳️‍🌈",
-        "e\u{301}\u{301}\u{301}\u{301}",
-        "\u{10ffff}\u{fffd}\u{e000}",
-        "'; DROP TABLE feedback; --",
-        "%s%n %00 ../../etc/passwd",
-    ];
-    let mut texts: Vec<String> = PIECES.iter().map(|piece| (*piece).to_owned()).collect();
+    let pieces: Vec<String> =
+        serde_json::from_str(include_str!("../../../../../tests/golden/data/hostile.json")).unwrap();
+    let mut texts = pieces.clone();
     let mut random = Stream::new(7, 0, Purpose::Shuffle, 0);
     while texts.len() < 197 {
         let n = 2 + random.next_u32() as usize % 6;
-        texts.push((0..n).map(|_| PIECES[random.next_u32() as usize % PIECES.len()]).collect());
+        texts.push((0..n).map(|_| &*pieces[random.next_u32() as usize % pieces.len()]).collect());
     }
     for _ in 0..3 {
         let mut long = String::new();
         while long.len() < 1_000_000 {
-            long += PIECES[random.next_u32() as usize % PIECES.len()];
+            long += &pieces[random.next_u32() as usize % pieces.len()];
         }
         texts.push(long);
     }
@@ -225,6 +173,10 @@ async fn what_was_exported_is_the_same_in_a_fresh_home_to_the_byte() {
         assert_eq!(export(&here.ctx, args()).await.unwrap().rows, 200, "{name}");
         let again = export(&here.ctx, args()).await.unwrap_err();
         assert_eq!((again.code, again.message.contains("Nothing was written")), (ErrorCode::Conflict, true), "{again}");
+        let proposed = here.ctx.home().join("exports").join(name);
+        let args = ExportFeedback { path: proposed.clone(), selection: FeedbackFilter::default() };
+        export(&here.ctx, args).await.unwrap();
+        assert_eq!(fs::read(proposed).unwrap(), fs::read(&path).unwrap());
 
         let fresh = Home::new().await;
         let imported = fresh.import(&path).await;
