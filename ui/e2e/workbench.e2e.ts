@@ -10,6 +10,7 @@ import { LANGUAGES, THEMES, launch, open, settle, violations } from "./browser";
 import { Host } from "./host";
 import { Hub } from "./hub";
 import { everyPage } from "./pages";
+import { teamwork } from "./team";
 
 let host: Host;
 let browser: Browser;
@@ -149,6 +150,12 @@ describe.sequential("base models", () => {
 });
 
 describe.sequential("every page", () => {
+  beforeAll(async () => {
+    const { page } = await open(browser, host.link);
+    await teamwork(host, page);
+    await page.context().close();
+  });
+
   for (const theme of THEMES) {
     for (const language of LANGUAGES) {
       test(`passes axe without a complaint: ${theme}, ${language}`, async () => {

@@ -155,7 +155,6 @@ impl Sums {
     pub async fn write(self, tx: &mut Tx) -> Result<()> {
         let mut changes: Vec<(Key, Counts)> = self.changes.into_iter().collect();
         while !changes.is_empty() {
-            // Few lengths, so that there are few statements to prepare.
             let at_once = AT_ONCE.into_iter().find(|n| *n <= changes.len()).unwrap_or(1);
             let rest = changes.split_off(at_once);
             tx.run(upsert(&changes)?).await?;
@@ -168,8 +167,9 @@ impl Sums {
 const INSERT: &str = "INSERT INTO feedback_sums (grain, step, user_id, model_id, transformation_type, num, rating_1, rating_2, \
     rating_3, rating_4, rating_5, thumbs_up, thumbs_down, wins, losses, ties, both_bad, corrections, distance_num, distance_sum, \
     distance_squares, flagged, duration_num, duration_ms)";
-/// Counts that one statement writes.
-const AT_ONCE: [usize; 4] = [64, 16, 4, 1];
+/// Counts that one statement writes: few lengths, so that there are few statements to prepare, and none long, because the driver looks
+/// for each placeholder among all of its statement's.
+const AT_ONCE: [usize; 3] = [8, 3, 1];
 
 fn upsert(changes: &[(Key, Counts)]) -> Result<Statement> {
     let mut statement = Statement::new(TABLE, INSERT).then(" VALUES ");
