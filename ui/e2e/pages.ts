@@ -28,6 +28,8 @@ export async function everyPage(page: Page): Promise<[name: string, path: string
       : ([
           ["labelling-project", `/feedback/projects/${ids.project}`],
           ["labelling-agreement", `/feedback/projects/${ids.project}?tab=agreement`],
+          ["labelling-decisions", `/feedback/projects/${ids.project}?tab=decide`],
+          ["labelling-flagged", `/feedback/projects/${ids.project}?tab=flagged`],
           ["review", `/feedback/${ids.project}/review`],
         ] satisfies [string, string][])),
     ["preference-sets", "/preferences"],

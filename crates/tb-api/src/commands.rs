@@ -43,7 +43,7 @@ use crate::{
         self,
         types::{
             AgreementReport, CreateProject, DecideItem, DoneItem, DoneItems, DraftLabels, Hand, ItemWithAnswers,
-            ListItems, MarkItem, OfProject, OwnAgreement, ProjectSummary, SubmitLabels, Submitted, TakeItems,
+            ListItems, MarkItem, OfItem, OfProject, OwnAgreement, ProjectSummary, SubmitLabels, Submitted, TakeItems,
             UpdateProject,
         },
     },
@@ -322,6 +322,8 @@ commands! {
     label_items(ListItems) -> Vec<ItemWithAnswers>, Trainer, [], labelling::decide::items;
     /// Decides what is right where reviewers disagree.
     label_adjudicate(DecideItem) -> ItemWithAnswers, Trainer, [Feedback], labelling::decide::adjudicate;
+    /// Takes every reviewer's flag off an item that was looked into; their notes stay.
+    label_clear_flags(OfItem) -> ItemWithAnswers, Trainer, [Feedback], labelling::decide::clear_flags;
     /// Says what is right for an item that measures reviewers.
     label_gold(DecideItem) -> ItemWithAnswers, Trainer, [Feedback], labelling::decide::gold;
 

@@ -67,6 +67,21 @@ impl Place {
         self.run("data_import", data).await
     }
 
+    /// The rows of a KTO dataset, built of a project's feedback, on a prompt, and the feedback behind each.
+    async fn learned(&self, project: &Value, prompt: &str) -> Vec<(Value, Vec<Value>)> {
+        let data = json!({ "name": "judged", "kind": "kto", "project_ids": [project], "validation_share": 0.0, "test_share": 0.0 });
+        let dataset = self.run("preference_build", data).await;
+        let rows = self.run("data_rows", json!({ "id": dataset["id"], "split": "train", "limit": 100 })).await;
+        let on_prompt = rows["rows"].as_array().unwrap().iter().filter(|row| row["example"]["prompt"] == prompt);
+        on_prompt
+            .map(|row| {
+                let mut feedback = row["more"]["feedback"].as_array().unwrap().clone();
+                feedback.sort_by_key(Value::to_string);
+                (row["example"].clone(), feedback)
+            })
+            .collect()
+    }
+
     async fn project(&self, dataset: &Value, more: Value) -> Value {
         let mut form = json!({
             "name": "Polite",
@@ -205,9 +220,14 @@ async fn two_reviewers_judge_each_item_once_and_their_agreement_is_told() {
     assert_eq!(decide.as_array().unwrap().len(), 1);
     assert_eq!(decide[0]["differs"], json!(["rating"]));
     let item = decide[0]["item"]["id"].clone();
+    assert_eq!(place.learned(id, "in 0").await, [] as [(Value, Vec<Value>); 0], "one says 1, the other 5");
     place.run("label_adjudicate", json!({ "item_id": item, "answers": { "rating": 1 } })).await;
     let left = place.run("label_items", json!({ "project_id": id, "show": "disagreed" })).await;
     assert_eq!(left, json!([]));
+    let example = json!({ "prompt": "in 0", "completion": "out 0", "label": false });
+    let agrees = decide[0]["answers"].as_array().unwrap().iter().find(|by| by["answers"]["rating"] == 1).unwrap();
+    let behind = vec![agrees["feedback_id"].clone()];
+    assert_eq!(place.learned(id, "in 0").await, [(example, behind)], "the decision, and who said the same");
     let reviewer = place.ctx.as_actor(Actor {
         user_id: Some(UserId::from_uuid(uuid::Uuid::from_u128(1))),
         ..Actor::with_role(Role::Reviewer)
@@ -275,6 +295,17 @@ async fn skipping_flagging_drafts_and_undo_lose_nothing() {
     assert_eq!(row["feedback"]["corrected_text"], "better");
     assert_eq!(row["feedback"]["flags"], json!(["flagged"]));
     assert_eq!(row["feedback"]["correction_distance"], 1.0);
+
+    let flagged = json!({ "project_id": project["id"], "show": "flagged" });
+    let items = place.run("label_items", flagged.clone()).await;
+    assert_eq!((&items[0]["item"]["id"], &items[0]["item"]["flagged"]), (&held[0], &json!(1)));
+    let cleared = place.run("label_clear_flags", json!({ "item_id": held[0] })).await;
+    let theirs = &cleared["answers"][0];
+    assert_eq!(
+        (&theirs["flagged"], &theirs["note"], &cleared["item"]["flagged"]),
+        (&json!(false), &json!("odd"), &json!(0))
+    );
+    assert_eq!(place.run("label_items", flagged).await, json!([]));
 
     let undone = place.run("label_undo", json!({ "project_id": project["id"] })).await;
     assert_eq!(tasks(&undone)[0]["item_id"], held[0]);

@@ -14,7 +14,7 @@ use tb_db::labelling::{
 
 use super::{
     refused,
-    types::{AnswersOf, DecideItem, ItemWithAnswers, ListItems, ShowItems},
+    types::{AnswersOf, DecideItem, ItemWithAnswers, ListItems, OfItem, ShowItems},
 };
 use crate::{Ctx, ctx::now_ms, found, people};
 
@@ -108,6 +108,16 @@ pub(crate) async fn adjudicate(ctx: &Ctx, args: DecideItem) -> Result<ItemWithAn
     let at_ms = args.answers.is_some().then(now_ms);
     let by = args.answers.is_some().then_some(&user);
     items::resolve(&mut tx, &item.id, args.answers.as_ref(), by, at_ms).await?;
+    tx.commit().await?;
+    with_answers(ctx, &project, found::item(ctx.db(), &item.id).await?, &mut BTreeMap::new()).await
+}
+
+pub(crate) async fn clear_flags(ctx: &Ctx, args: OfItem) -> Result<ItemWithAnswers, ApiError> {
+    let item = found::item(ctx.db(), &args.item_id).await?;
+    let project = found::project(ctx.db(), &item.project_id).await?;
+    let mut tx = ctx.db().begin().await?;
+    assignments::clear_flags(&mut tx, &item.id).await?;
+    items::clear_flags(&mut tx, &item.id).await?;
     tx.commit().await?;
     with_answers(ctx, &project, found::item(ctx.db(), &item.id).await?, &mut BTreeMap::new()).await
 }

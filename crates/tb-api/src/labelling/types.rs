@@ -309,6 +309,14 @@ pub struct DecideItem {
     pub answers: Option<Answers>,
 }
 
+/// Arguments of `label_clear_flags`.
+#[derive(Clone, Debug, Serialize, Deserialize, TS)]
+#[serde(deny_unknown_fields)]
+pub struct OfItem {
+    /// The item.
+    pub item_id: LabelItemId,
+}
+
 /// How far reviewers agree.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
 pub struct AgreementReport {

@@ -81,6 +81,19 @@ pub async fn update(tx: &mut Tx, assignment: &Assignment) -> Result<()> {
     tx.run_on_seen(statement).await
 }
 
+/// Takes everybody's flag off an item; their notes stay.
+///
+/// # Errors
+/// The driver's.
+pub async fn clear_flags(tx: &mut Tx, item: &LabelItemId) -> Result<()> {
+    let statement = Statement::new(TABLE, "UPDATE label_assignments SET is_flagged = $1 WHERE item_id = $2")
+        .about(item)
+        .bind(false)
+        .bind(item.as_str());
+    tx.run(statement).await?;
+    Ok(())
+}
+
 /// Takes an item that a reviewer holds out of their hand, as if they had never been given it.
 ///
 /// # Errors

@@ -125,6 +125,16 @@ pub async fn count_done(from: impl Into<Source<'_>>, project: &LabelProjectId, o
     Ok(from.into().one(statement, |row| Reader::new(TABLE, row, "num").int("num")).await?.unwrap_or(0))
 }
 
+/// Nobody flags an item any more.
+///
+/// # Errors
+/// [`Error::Stale`](crate::Error::Stale) if there is no such item.
+pub async fn clear_flags(tx: &mut Tx, id: &LabelItemId) -> Result<()> {
+    let statement =
+        Statement::new(TABLE, "UPDATE label_items SET flagged = 0 WHERE id = $1").about(id).bind(id.as_str());
+    tx.run_on_seen(statement).await
+}
+
 /// Writes what was decided for an item, or takes it back.
 ///
 /// # Errors

@@ -14,5 +14,6 @@ export const feedback = [
   { id: "decide.take_4", title: "labelling.action.take_4", scope: "decide", keys: "4", keysOnly: true },
   { id: "decide.take_5", title: "labelling.action.take_5", scope: "decide", keys: "5", keysOnly: true },
   { id: "decide.own", title: "labelling.action.own", scope: "decide", keys: "e", keysOnly: true },
+  { id: "decide.clear_flags", title: "labelling.action.clear_flags", scope: "decide", keys: "c", keysOnly: true },
   { id: "decide.undo", title: "labelling.action.undo", scope: "decide", keys: "u", keysOnly: true },
 ] as const satisfies readonly Action[];

@@ -63,6 +63,7 @@ import type { Model } from "./Model";
 import type { ModelPage } from "./ModelPage";
 import type { MoveJob } from "./MoveJob";
 import type { Nothing } from "./Nothing";
+import type { OfItem } from "./OfItem";
 import type { OfProject } from "./OfProject";
 import type { OfUser } from "./OfUser";
 import type { OwnAgreement } from "./OwnAgreement";
@@ -233,6 +234,8 @@ export interface Commands {
   label_items: { args: ListItems; result: Array<ItemWithAnswers>; role: "trainer"; stale: [] };
   /** Decides what is right where reviewers disagree. */
   label_adjudicate: { args: DecideItem; result: ItemWithAnswers; role: "trainer"; stale: ["feedback"] };
+  /** Takes every reviewer's flag off an item that was looked into; their notes stay. */
+  label_clear_flags: { args: OfItem; result: ItemWithAnswers; role: "trainer"; stale: ["feedback"] };
   /** Says what is right for an item that measures reviewers. */
   label_gold: { args: DecideItem; result: ItemWithAnswers; role: "trainer"; stale: ["feedback"] };
   /** Tells what training data feedback would make, and what would be left out and why. */
@@ -355,6 +358,7 @@ export const COMMAND_ROLES: { readonly [N in keyof Commands]: Commands[N]["role"
   label_agreement: "trainer",
   label_items: "trainer",
   label_adjudicate: "trainer",
+  label_clear_flags: "trainer",
   label_gold: "trainer",
   preference_preview: "viewer",
   preference_build: "trainer",

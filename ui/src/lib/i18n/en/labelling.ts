@@ -12,6 +12,7 @@ export const labelling = {
   "action.take_4": "Take the fourth reviewer's answers",
   "action.take_5": "Take the fifth reviewer's answers",
   "action.own": "Decide by yourself",
+  "action.clear_flags": "Clear the flags",
   "action.undo": "Take the last decision back",
 
   "tab.projects": "Projects",
@@ -340,6 +341,7 @@ export const labelling = {
   decided: "Item {place} was decided.",
   is_gold: "Item {place} measures reviewers now.",
   taken_back: "Item {place}: taken back.",
+  flags_cleared: "Item {place}: its flags were cleared.",
   undo_of: "Take item {place} back",
   scores: "Scores on gold items",
 

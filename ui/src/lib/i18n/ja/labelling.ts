@@ -14,6 +14,7 @@ export const labelling: Translation<typeof en> = {
   "action.take_4": "4 人目の回答を採用",
   "action.take_5": "5 人目の回答を採用",
   "action.own": "自分で判定する",
+  "action.clear_flags": "報告を取り下げる",
   "action.undo": "直前の判定を取り消す",
 
   "tab.projects": "プロジェクト",
@@ -342,6 +343,7 @@ export const labelling: Translation<typeof en> = {
   decided: "項目 {place} を判定しました。",
   is_gold: "項目 {place} をゴールドにしました。",
   taken_back: "項目 {place} を取り消しました。",
+  flags_cleared: "項目 {place} の報告を取り下げました。",
   undo_of: "項目 {place} を取り消す",
   scores: "ゴールド項目のスコア",
 
