@@ -38,7 +38,7 @@ const name = (n: number): string => [...short(n)].slice(0, 40).join("");
 
 /** A text as a page writes it: hidden characters by their names. */
 function seen(text: string): string {
-  return segmentsOf(text).map((segment) => (segment.kind === "text" ? segment.text : `${segment.name}${segment.times > 1 ? `\u00a0×${segment.times}` : ""}`)).join("");
+  return segmentsOf(text).map((segment) => (segment.kind !== "mark" ? segment.text : `${segment.name}${segment.times > 1 ? `\u00a0×${segment.times}` : ""}`)).join("");
 }
 
 let host: Host;

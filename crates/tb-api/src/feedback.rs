@@ -123,7 +123,7 @@ pub(crate) async fn get(ctx: &Ctx, args: ById) -> Result<FeedbackPage, ApiError>
     blocking(move || {
         let said = &row.judgement;
         Ok(FeedbackPage {
-            output_diff: pieces(&said.input_text, &said.output_text),
+            output_diff: pieces(without_tags(&said.input_text), &said.output_text),
             correction_diff: said.corrected_text.as_ref().map(|corrected| pieces(&said.output_text, corrected)),
             feedback: row,
             user_name,
@@ -131,6 +131,23 @@ pub(crate) async fn get(ctx: &Ctx, args: ById) -> Result<FeedbackPage, ApiError>
         })
     })
     .await
+}
+
+/// A prompt without a chat template's tags (`<|user|>`) around it: they are no part of what is rewritten.
+pub(crate) fn without_tags(prompt: &str) -> &str {
+    let is_tag = |tag: &str| tag.len() <= 40 && !tag.contains(|c: char| c.is_whitespace() || "<>|".contains(c));
+    let mut text = prompt;
+    while let Some((tag, rest)) = text.trim_start().strip_prefix("<|").and_then(|rest| rest.split_once("|>"))
+        && is_tag(tag)
+    {
+        text = rest;
+    }
+    while let Some((rest, tag)) = text.trim_end().strip_suffix("|>").and_then(|rest| rest.rsplit_once("<|"))
+        && is_tag(tag)
+    {
+        text = rest;
+    }
+    if text.trim().is_empty() { prompt } else { text }
 }
 
 /// What changed between two texts; nothing for texts too long to compare.
@@ -169,4 +186,18 @@ pub(crate) async fn compare(_: &Ctx, args: CompareTexts) -> Result<ComparedTexts
         Ok(ComparedTexts { pieces: diff::pieces(&args.old, &args.new), distance: diff::distance(&args.old, &args.new) })
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_tags;
+
+    #[test]
+    fn tags_around_a_prompt_are_no_part_of_it() {
+        assert_eq!(without_tags("<|user|>Rewrite: yo<|assistant|>"), "Rewrite: yo");
+        assert_eq!(without_tags("<|begin|> <|user|>a <|x|> b\n<|end|>\n"), "a <|x|> b\n");
+        for text in ["", "a", "<|user|>", "<|a b|>c", "|>", "<|", "x <|y", " 丁寧に "] {
+            assert_eq!(without_tags(text), text);
+        }
+    }
 }

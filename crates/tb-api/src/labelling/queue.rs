@@ -29,7 +29,7 @@ use crate::{
     Ctx,
     commands::Nothing,
     ctx::{now_ms, tell},
-    feedback::{correction_distance, pieces},
+    feedback::{correction_distance, pieces, without_tags},
     found, people,
 };
 
@@ -357,7 +357,7 @@ fn task(held: Assignment, item: LabelItem) -> Task {
         ShownOrder::BFirst => outputs.reverse(),
     }
     let short = item.input_text.len().max(outputs.iter().map(String::len).max().unwrap_or(0)) <= LONGEST_SHOWN_DIFF;
-    let diff = |output: &String| if short { pieces(&item.input_text, output) } else { Vec::new() };
+    let diff = |output: &String| if short { pieces(without_tags(&item.input_text), output) } else { Vec::new() };
     Task {
         item_id: item.id,
         diffs: outputs.iter().map(diff).collect(),

@@ -14,6 +14,11 @@ describe("text from outside", () => {
     expect(visibleText("x\u007f\u200b\u206a😀")).toBe("x⟦DEL⟧⟦ZWSP⟧⟦U+206A⟧😀");
   });
 
+  it("tells a chat template's tags from the text", () => {
+    expect(segmentsOf("<|user|>a <| b |> <|im_end|>")).toEqual([{ kind: "tag", text: "<|user|>" }, { kind: "text", text: "a <| b |> " }, { kind: "tag", text: "<|im_end|>" }]);
+    expect(visibleText("<|user|>\u0000")).toBe("<|user|>⟦NUL⟧");
+  });
+
   it("gathers a run of the same character into one mark", () => {
     expect(segmentsOf(`a${"\u0000".repeat(70_000)}b`)).toEqual([
       { kind: "text", text: "a" },
@@ -26,6 +31,8 @@ describe("text from outside", () => {
     expect(startOf("a\n  b\tc")).toBe("a ↵ b c");
     expect(startOf("x".repeat(500), 10)).toBe(`${"x".repeat(10)}…`);
     expect(startOf("abc   ", 10)).toBe("abc");
+    expect(startOf("<|system|><|user|>Rewrite:\nyo")).toBe("Rewrite: ↵ yo");
+    expect(startOf("<|user|>")).toBe("<|user|>");
     expect(startOf("x".repeat(9_000_000), 5)).toBe("xxxxx…");
   });
 

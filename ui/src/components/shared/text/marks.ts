@@ -7,8 +7,8 @@ export interface TextPiece {
   readonly text: string;
 }
 
-/** Plain characters, or a run of one invisible character under its short name. */
-export type Segment = { readonly kind: "text"; readonly text: string } | { readonly kind: "mark"; readonly name: string; readonly code: string; readonly times: number };
+/** Plain characters, a chat template's tag such as `<|user|>`, or a run of one invisible character under its short name. */
+export type Segment = { readonly kind: "text"; readonly text: string } | { readonly kind: "tag"; readonly text: string } | { readonly kind: "mark"; readonly name: string; readonly code: string; readonly times: number };
 
 const C0 = "NUL SOH STX ETX EOT ENQ ACK BEL BS TAB LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US".split(" ");
 const NAMED: Readonly<Record<number, string>> = {
@@ -32,8 +32,16 @@ function codeOf(code: number): string {
   return `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
 }
 
+const TAGS = /(<\|[^<>|\s]{1,40}\|>)/;
+
 /** A text cut where it must be shown otherwise. `\r\n` is a line break. */
 export function segmentsOf(text: string): Segment[] {
+  const segments = marksIn(text);
+  if (!text.includes("<|")) return segments;
+  return segments.flatMap((segment) => (segment.kind === "text" ? segment.text.split(TAGS).flatMap<Segment>((part, i) => (part === "" ? [] : [{ kind: i % 2 === 1 ? "tag" : "text", text: part }])) : [segment]));
+}
+
+function marksIn(text: string): Segment[] {
   if (!HOSTILE.test(text)) return text === "" ? [] : [{ kind: "text", text }];
   const segments: Segment[] = [];
   let at = 0;
@@ -53,12 +61,12 @@ export function segmentsOf(text: string): Segment[] {
 
 /** The same as one text, for titles, names and files where no mark can be drawn: ⟦ESC⟧. */
 export function visibleText(text: string): string {
-  return segmentsOf(text).map((segment) => (segment.kind === "text" ? segment.text : `⟦${segment.name}${segment.times > 1 ? ` ×${segment.times}` : ""}⟧`)).join("");
+  return segmentsOf(text).map((segment) => (segment.kind !== "mark" ? segment.text : `⟦${segment.name}${segment.times > 1 ? ` ×${segment.times}` : ""}⟧`)).join("");
 }
 
-/** The beginning of a text on one line, for a table's cell: never looks at more than it shows. */
+/** The beginning of a text on one line, for a table's cell, without a template's tags before it: never looks at more than it shows. */
 export function startOf(text: string, most = 160): string {
-  const start = cut(text, most * 2).replace(/\s*\r?\n\s*/g, " ↵ ").replace(/[\t ]+/g, " ").trim();
+  const start = (cut(text, most * 2).replace(/^(\s*<\|[^<>|\s]{1,40}\|>)+/, "") || cut(text, most * 2)).replace(/\s*\r?\n\s*/g, " ↵ ").replace(/[\t ]+/g, " ").trim();
   return start.length > most ? `${cut(start, most)}…` : start.length < text.trimEnd().length && text.length > most * 2 ? `${start}…` : start;
 }
 
