@@ -32,7 +32,9 @@ function codeOf(code: number): string {
   return `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
 }
 
-const TAGS = /(<\|[^<>|\s]{1,40}\|>)/;
+const TAG = /<\|[^<>|\s]{1,40}\|>/;
+const TAGS = new RegExp(`(${TAG.source})`);
+const TAGS_BEFORE = new RegExp(`^(\\s*${TAG.source})+`);
 
 /** A text cut where it must be shown otherwise. `\r\n` is a line break. */
 export function segmentsOf(text: string): Segment[] {
@@ -61,12 +63,13 @@ function marksIn(text: string): Segment[] {
 
 /** The same as one text, for titles, names and files where no mark can be drawn: ⟦ESC⟧. */
 export function visibleText(text: string): string {
-  return segmentsOf(text).map((segment) => (segment.kind !== "mark" ? segment.text : `⟦${segment.name}${segment.times > 1 ? ` ×${segment.times}` : ""}⟧`)).join("");
+  return marksIn(text).map((segment) => (segment.kind !== "mark" ? segment.text : `⟦${segment.name}${segment.times > 1 ? ` ×${segment.times}` : ""}⟧`)).join("");
 }
 
 /** The beginning of a text on one line, for a table's cell, without a template's tags before it: never looks at more than it shows. */
 export function startOf(text: string, most = 160): string {
-  const start = (cut(text, most * 2).replace(/^(\s*<\|[^<>|\s]{1,40}\|>)+/, "") || cut(text, most * 2)).replace(/\s*\r?\n\s*/g, " ↵ ").replace(/[\t ]+/g, " ").trim();
+  const beginning = cut(text, most * 2);
+  const start = (beginning.replace(TAGS_BEFORE, "") || beginning).replace(/\s*\r?\n\s*/g, " ↵ ").replace(/[\t ]+/g, " ").trim();
   return start.length > most ? `${cut(start, most)}…` : start.length < text.trimEnd().length && text.length > most * 2 ? `${start}…` : start;
 }
 
