@@ -74,7 +74,6 @@ afterAll(async () => {
 async function isInert(what: string): Promise<void> {
   const found = await page.evaluate(() => {
     const made = "script, iframe, object, embed, img, style, meta, base, link, video, audio, math, foreignObject, form[action], a[href^='javascript' i], a[href^='data' i], [onload], [onerror], [onfocus]";
-    // The page's own start is a script in the body; everything after it is built by the program.
     const all = [...document.querySelectorAll(`main :is(${made}), [role=dialog] :is(${made})`)].map((element) => element.outerHTML.slice(0, 120));
     // eslint-disable-next-line no-control-regex -- these are what is looked for
     return { all, title: /[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/.test(document.title), frames: window.frames.length };

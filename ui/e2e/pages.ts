@@ -1,17 +1,12 @@
 // The pages that tests look at and screenshots show; ids come from the home folder.
 import type { Page } from "playwright-core";
+import { rpc } from "./browser";
 
 /** Name and path of every page, with the newest run, dataset and model of this home folder. */
 export async function everyPage(page: Page): Promise<[name: string, path: string][]> {
-  const ids = await page.evaluate(async () => {
-    const first = async (command: string, args: object = {}) => {
-      const answer = await fetch(`/rpc/${command}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(args) });
-      return ((await answer.json()) as { id: string }[])[0]?.id;
-    };
-    const projects = await fetch("/rpc/label_project_list", { method: "POST", headers: { "content-type": "application/json" }, body: "{}" });
-    const project = ((await projects.json()) as { project: { id: string } }[])[0]?.project.id;
-    return { project, run: await first("job_list", { kind: "train" }), dataset: await first("data_list"), model: await first("model_list") };
-  });
+  const first = async (command: string, args: object = {}) => (await rpc<{ id: string }[]>(page, command, args))[0]?.id;
+  const projects = await rpc<{ project: { id: string } }[]>(page, "label_project_list");
+  const ids = { project: projects[0]?.project.id, run: await first("job_list", { kind: "train" }), dataset: await first("data_list"), model: await first("model_list") };
   return [
     ["home", "/"],
     ["datasets", "/datasets"],

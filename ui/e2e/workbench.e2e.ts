@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { home } from "../src/lib/i18n/en/home";
 import { models } from "../src/lib/i18n/en/models";
 import { playground } from "../src/lib/i18n/en/playground";
-import { LANGUAGES, THEMES, launch, open, settle, violations } from "./browser";
+import { LANGUAGES, THEMES, launch, open, rpc, settle, violations } from "./browser";
 import { Host } from "./host";
 import { Hub } from "./hub";
 import { everyPage } from "./pages";
@@ -31,10 +31,8 @@ afterAll(async () => {
 
 /** Steps whose points the program has stored. */
 async function storedSteps(page: Page, id: string): Promise<number[]> {
-  return page.evaluate(async (id) => {
-    const answer = await fetch("/rpc/job_metrics", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ id }) });
-    return ((await answer.json()) as { steps: { step: number }[] }).steps.map(({ step }) => step);
-  }, id);
+  const { steps } = await rpc<{ steps: { step: number }[] }>(page, "job_metrics", { id });
+  return steps.map(({ step }) => step);
 }
 
 /** The training losses that the page itself holds: its chart saved as CSV. */
@@ -83,10 +81,7 @@ describe.sequential("a new user", () => {
 
   test("gets a model and answers from it and its base", async () => {
     await expect
-      .poll(() => page.evaluate(async (id) => {
-        const answer = await fetch("/rpc/job_get", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ id }) });
-        return ((await answer.json()) as { status: string }).status;
-      }, run), { timeout: 900_000, interval: 2000 })
+      .poll(async () => (await rpc<{ status: string }>(page, "job_get", { id: run })).status, { timeout: 900_000, interval: 2000 })
       .toBe("completed");
     await page.locator('a[href^="/models/mdl_"]').first().click();
     await page.waitForURL(/\/models\/mdl_/);
