@@ -159,10 +159,10 @@ pub async fn insert(tx: &mut Tx, row: &Feedback, sums: &mut sums::Sums) -> Resul
     .bind_json("answers", &judgement.answers)?
     .bind(judgement.duration_ms)
     .bind_opt_finite("correction_distance", row.correction_distance)?
-        .bind(row.idempotency_key.as_deref())
-        .bind(row.created_at_ms)
-        .bind(row.withdrawn_at_ms)
-        .bind(row.withdrawn_reason.as_deref());
+    .bind(row.idempotency_key.as_deref())
+    .bind(row.created_at_ms)
+    .bind(row.withdrawn_at_ms)
+    .bind(row.withdrawn_reason.as_deref());
     if tx.run(statement).await? == 1 {
         sums.add(row);
         return Ok(Inserted::New);

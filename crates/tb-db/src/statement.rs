@@ -142,11 +142,10 @@ impl Statement {
 
     /// `column IN (…)`, unless there are no values to choose from.
     pub fn then_in(mut self, sql: &'static str, values: impl IntoIterator<Item = impl Into<Value>>) -> Self {
-        let start = self.values.len();
-        self.values.extend(values.into_iter().map(Into::into));
-        if self.values.len() > start {
-            let places: Vec<String> = (start + 1..=self.values.len()).map(|n| format!("${n}")).collect();
-            self.sql.push_str(&format!("{sql}({})", places.join(", ")));
+        let values: Vec<Value> = values.into_iter().map(Into::into).collect();
+        if !values.is_empty() {
+            self = self.then_places(sql, values.len());
+            self.values.extend(values);
         }
         self
     }

@@ -181,11 +181,9 @@ pub(crate) async fn get(ctx: &Ctx, args: StatsOfFeedback) -> Result<FeedbackRepo
         to_day: args.until_ms.map(day),
     };
     let db = ctx.db();
-    let (over_time, by_kind, by_reviewer) = tokio::try_join!(
-        over_time(ctx, &filter),
-        async { Ok(sums::groups(db, &filter, By::TransformationType).await?) },
-        async { Ok::<_, ApiError>(sums::groups(db, &filter, By::Reviewer).await?) },
-    )?;
+    let groups = async |by: By| Ok::<_, ApiError>(sums::groups(db, &filter, by).await?);
+    let (over_time, by_kind, by_reviewer) =
+        tokio::try_join!(over_time(ctx, &filter), groups(By::TransformationType), groups(By::Reviewer))?;
     // Reviewers see how they judge themselves, not how the others do.
     let sees_all = ctx.actor().role.covers(Role::Trainer);
     let own = people::user_id(ctx.actor());

@@ -85,6 +85,11 @@ async fn with_answers(
     Ok(ItemWithAnswers { differs: differs(project, &judged), item, answers })
 }
 
+/// An item as it is after a change.
+async fn anew(ctx: &Ctx, project: &LabelProject, item: &LabelItem) -> Result<ItemWithAnswers, ApiError> {
+    with_answers(ctx, project, found::item(ctx.db(), &item.id).await?, &mut BTreeMap::new()).await
+}
+
 /// The questions on which answers differ: options and choices that are not the same, ratings more than one apart. Texts differ by
 /// nature and count for nothing.
 pub(super) fn differs(project: &LabelProject, answers: &[&Answers]) -> Vec<String> {
@@ -109,7 +114,7 @@ pub(crate) async fn adjudicate(ctx: &Ctx, args: DecideItem) -> Result<ItemWithAn
     let by = args.answers.is_some().then_some(&user);
     items::resolve(&mut tx, &item.id, args.answers.as_ref(), by, at_ms).await?;
     tx.commit().await?;
-    with_answers(ctx, &project, found::item(ctx.db(), &item.id).await?, &mut BTreeMap::new()).await
+    anew(ctx, &project, &item).await
 }
 
 pub(crate) async fn clear_flags(ctx: &Ctx, args: OfItem) -> Result<ItemWithAnswers, ApiError> {
@@ -119,7 +124,7 @@ pub(crate) async fn clear_flags(ctx: &Ctx, args: OfItem) -> Result<ItemWithAnswe
     assignments::clear_flags(&mut tx, &item.id).await?;
     items::clear_flags(&mut tx, &item.id).await?;
     tx.commit().await?;
-    with_answers(ctx, &project, found::item(ctx.db(), &item.id).await?, &mut BTreeMap::new()).await
+    anew(ctx, &project, &item).await
 }
 
 pub(crate) async fn gold(ctx: &Ctx, args: DecideItem) -> Result<ItemWithAnswers, ApiError> {
@@ -127,7 +132,7 @@ pub(crate) async fn gold(ctx: &Ctx, args: DecideItem) -> Result<ItemWithAnswers,
     let mut tx = ctx.db().begin().await?;
     items::set_gold(&mut tx, &item.id, args.answers.as_ref()).await?;
     tx.commit().await?;
-    with_answers(ctx, &project, found::item(ctx.db(), &item.id).await?, &mut BTreeMap::new()).await
+    anew(ctx, &project, &item).await
 }
 
 async fn checked(ctx: &Ctx, args: &DecideItem) -> Result<(LabelProject, LabelItem), ApiError> {
