@@ -2,6 +2,7 @@
 
 use super::GenerationConfig;
 use crate::{Error, Result};
+use rayon::prelude::*;
 use tb_core::random::{Purpose, Stream};
 
 /// The token for `row` at `position`. Among equals the lower id wins.
@@ -15,40 +16,82 @@ pub(super) fn choose(logits: &[f32], config: &GenerationConfig, row: usize, posi
     if config.temperature == 0.0 {
         return Ok(greedy(logits));
     }
-    let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-    let better = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
-    if config.top_k > 0 && config.top_k < order.len() {
-        order.select_nth_unstable_by(config.top_k - 1, better);
-        order.truncate(config.top_k);
-    }
-    order.sort_unstable_by(better);
-    let best = f64::from(logits[order[0] as usize]);
-    let mut weights: Vec<f64> =
-        order.iter().map(|id| ((f64::from(logits[*id as usize]) - best) / config.temperature).exp()).collect();
+    let mut ranked = Ranked::new(logits, config.top_k);
+    let best = f64::from(logits[greedy(logits) as usize]);
+    let weight = |id: u32| ((f64::from(logits[id as usize]) - best) / config.temperature).exp();
+    let mut total = ranked.total(weight);
     if config.top_p < 1.0 {
         // A token stays if those likelier than it have not yet reached top_p.
-        let total: f64 = weights.iter().sum();
-        let mut before = 0.0;
-        let kept = weights
-            .iter()
-            .take_while(|w| {
-                let stays = before < config.top_p * total;
-                before += **w;
-                stays
-            })
-            .count();
-        weights.truncate(kept.max(1));
-    }
-    let total: f64 = weights.iter().sum();
-    let mut left = Stream::new(config.seed, position as u64, Purpose::Sampling, row as u64).uniform_f64() * total;
-    for (id, weight) in order.iter().zip(&weights) {
-        left -= weight;
-        if left < 0.0 {
-            return Ok(*id);
+        let (wanted, mut kept, mut before) = (config.top_p * total, 0, 0.0);
+        while let Some(id) = ranked.get(kept).filter(|_| before < wanted) {
+            before += weight(id);
+            kept += 1;
         }
+        ranked.ids.truncate(kept.max(1));
+        total = before;
     }
-    // Rounding can leave a trace of `left` after the last weight.
-    Ok(order[weights.len() - 1])
+    let mut left = Stream::new(config.seed, position as u64, Purpose::Sampling, row as u64).uniform_f64() * total;
+    let (mut chosen, mut rank) = (0, 0);
+    while let Some(id) = ranked.get(rank) {
+        // Rounding can leave a trace of `left` after the last weight.
+        chosen = id;
+        left -= weight(id);
+        if left < 0.0 {
+            break;
+        }
+        rank += 1;
+    }
+    Ok(chosen)
+}
+
+/// Token ids by falling logit, equals by id; sorted only as far as they are asked for, since the first few carry nearly all of the probability.
+struct Ranked<'a> {
+    logits: &'a [f32],
+    ids: Vec<u32>,
+    sorted: usize,
+}
+
+/// Ids that are sorted at first, and by how many times more each time after that.
+const FIRST: usize = 64;
+const GROWTH: usize = 8;
+/// Weights that a task adds.
+const TASK: usize = 1 << 13;
+
+impl<'a> Ranked<'a> {
+    /// All ids, or the `top_k` likeliest.
+    fn new(logits: &'a [f32], top_k: usize) -> Self {
+        let mut ranked = Self { logits, ids: (0..logits.len() as u32).collect(), sorted: 0 };
+        if top_k > 0 && top_k < ranked.ids.len() {
+            ranked.sort_to(top_k);
+            ranked.ids.truncate(top_k);
+        }
+        ranked
+    }
+
+    /// The id of this rank, counted from 0.
+    fn get(&mut self, rank: usize) -> Option<u32> {
+        while rank >= self.sorted && self.sorted < self.ids.len() {
+            self.sort_to((self.sorted * GROWTH).max(FIRST).min(self.ids.len()));
+        }
+        self.ids.get(rank).copied()
+    }
+
+    fn sort_to(&mut self, end: usize) {
+        let logits = self.logits;
+        let better = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
+        let (rest, more) = (&mut self.ids[self.sorted..], end - self.sorted);
+        if more < rest.len() {
+            rest.select_nth_unstable_by(more - 1, better);
+        }
+        rest[..more].sort_unstable_by(better);
+        self.sorted = end;
+    }
+
+    /// The sum of the weights of all ids, in an order of its own.
+    fn total(&self, weight: impl Fn(u32) -> f64 + Sync) -> f64 {
+        let parts = self.ids.par_chunks(TASK).map(|ids| ids.iter().map(|id| weight(*id)).sum::<f64>());
+        parts.collect::<Vec<f64>>().into_iter().sum()
+    }
 }
 
 fn greedy(logits: &[f32]) -> u32 {
@@ -96,6 +139,18 @@ mod tests {
         assert_eq!(shares(&logits(), &config(1.0, 0, 0.79))[2], 0.0);
         assert!(shares(&logits(), &config(1.0, 0, 0.81))[2] > 0.1);
         assert_eq!(shares(&logits(), &config(1.0, 0, 0.01))[1], 1.0);
+    }
+
+    #[test]
+    fn what_is_sorted_bit_by_bit_is_sorted_as_a_whole() {
+        let logits: Vec<f32> = (0..5000).map(|i| ((i * 7919) % 611) as f32).collect();
+        let mut whole: Vec<u32> = (0..5000).collect();
+        whole.sort_by(|a, b| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b)));
+        let mut ranked = Ranked::new(&logits, 0);
+        let all: Vec<u32> = (0..5001).map_while(|rank| ranked.get(rank)).collect();
+        assert_eq!(all, whole);
+        let mut few = Ranked::new(&logits, 700);
+        assert_eq!((0..).map_while(|rank| few.get(rank)).collect::<Vec<_>>(), whole[..700]);
     }
 
     #[test]
