@@ -1,12 +1,15 @@
 //! A linear layer whose weight is trained: dX = dY W, dW = dY' X, db = column sums of dY.
 
+#[cfg(feature = "cuda")]
+mod gpu;
+
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result as CandleResult, Shape, Tensor};
 
 use super::{add_bias, dims, with_last};
 use crate::error::Result;
 use crate::ops::matmul::{ALL, Mat, Weight, new_product, read_weight};
-#[cfg(feature = "cuda")]
-use crate::ops::slices::through_host;
 use crate::ops::slices::{floats, read, store, tensor_like};
 
 struct FullLinear {
@@ -24,6 +27,10 @@ pub fn full_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result
 
 impl FullLinear {
     fn weight_grads(&self, x: &Tensor, weight: &Tensor, dy: &Tensor) -> CandleResult<(Option<Tensor>, Option<Tensor>)> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return self.gpu_weight_grads(x, weight, dy);
+        }
         let (n, o, i) = self.dims;
         read!(dy = dy);
         let dx = if x.track_op() {
@@ -55,9 +62,6 @@ pub(super) fn bias_grad(dy: &[f32], o: usize) -> Vec<f32> {
 }
 
 impl CustomOp2 for FullLinear {
-    #[cfg(feature = "cuda")]
-    through_host!(CustomOp2: s1, l1; s2, l2);
-
     fn name(&self) -> &'static str {
         "full-linear"
     }
@@ -68,15 +72,23 @@ impl CustomOp2 for FullLinear {
         Ok((store(y, s1.dtype())?, with_last(l1.dims(), self.dims.1).into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> CandleResult<(CudaStorage, Shape)> {
+        Ok((self.gpu_forward((s1, l1), (s2, l2), None)?, with_last(l1.dims(), self.dims.1).into()))
+    }
+
     fn bwd(&self, x: &Tensor, w: &Tensor, _y: &Tensor, dy: &Tensor) -> CandleResult<(Option<Tensor>, Option<Tensor>)> {
         self.weight_grads(x, w, dy)
     }
 }
 
 impl CustomOp3 for FullLinear {
-    #[cfg(feature = "cuda")]
-    through_host!(CustomOp3: s1, l1; s2, l2; s3, l3);
-
     fn name(&self) -> &'static str {
         "full-linear-bias"
     }
@@ -96,6 +108,19 @@ impl CustomOp3 for FullLinear {
         Ok((store(y, s1.dtype())?, with_last(l1.dims(), self.dims.1).into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+        s3: &CudaStorage,
+        l3: &Layout,
+    ) -> CandleResult<(CudaStorage, Shape)> {
+        Ok((self.gpu_forward((s1, l1), (s2, l2), Some((s3, l3)))?, with_last(l1.dims(), self.dims.1).into()))
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -104,6 +129,11 @@ impl CustomOp3 for FullLinear {
         _y: &Tensor,
         dy: &Tensor,
     ) -> CandleResult<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let (dx, dw) = self.weight_grads(x, w, dy)?;
+            return Ok((dx, dw, Some(self.gpu_bias_grad(bias, dy)?)));
+        }
         let (dx, dw) = self.weight_grads(x, w, dy)?;
         read!(dy = dy);
         let db = tensor_like(bias_grad(&dy, self.dims.1), bias)?;
