@@ -22,8 +22,9 @@ grep -q "^test result: ok" "$folder/kernels.log" || failed=1
 sed -n 's/^.*gpu \([a-z0-9_, ]*[a-z0-9_]\) *\(F32\|BF16\): \([0-9.e+-]*\)$/\2 \3 \1/p' "$folder/kernels.log" |
   awk '{n = $0; sub(/^[^ ]* [^ ]* /, "", n); k = $1 " " n; if (!(k in most) || $2 + 0 > most[k] + 0) most[k] = $2} END {for (k in most) print "  " k ": " most[k]}' | sort
 
+# One test at a time: a step of decoding is recorded, and whatever else is started on the device meanwhile would be recorded too.
 echo "== parity: the engine's suite on this GPU, in f32"
-TONEBRIDGE_TEST_DEVICE=cuda "$folder/parity-tests" --nocapture --test-threads 4 families parity adapters adapter_kinds training quantised packed gradients answering 2>&1 |
+TONEBRIDGE_TEST_DEVICE=cuda "$folder/parity-tests" --nocapture --test-threads 1 families parity adapters adapter_kinds training quantised packed gradients answering 2>&1 |
   tee "$folder/parity.log" | grep -E "FAILED|panicked|^test result|^\| " || true
 grep -q "^test result: ok" "$folder/parity.log" || failed=1
 
@@ -46,5 +47,16 @@ echo "-- 4 rows, NF4: ours"
 ours --batch 4 --load-in nf4
 echo "-- where a step's time goes (4 rows)"
 ours --batch 4 --profile true
+
+echo "== decoding with the 1.5B shape, bf16, 64 tokens: ours, transformers"
+decoded() { "$folder/bench_decode" --model "$model" --device cuda --dtype bfloat16 --weights expanded "$@" || failed=1; }
+transformers() { if [ -n "$python" ]; then "$python" "$TONEBRIDGE_ROOT/tests/peers/bench_generate.py" "$@" 2>&1 | tail -1; fi; }
+for rows in 1 8 32; do
+  decoded --batch "$rows"
+  transformers --batch "$rows"
+done
+echo "-- 1 row with an adapter of rank 8 on every linear: ours, PEFT"
+decoded --rank 8
+transformers --rank 8
 rm -rf "$model"
 [ $failed = 0 ] && echo "== all checks passed" || { echo "== FAILED"; exit 1; }

@@ -16,10 +16,11 @@ use crate::{bundle::megabytes, cargo, root, run, step};
 const WORKER_MB: f64 = 64.0;
 
 /// What a check is made with: its name in the folder, and how cargo builds it.
-const PARTS: [(&str, &[&str]); 4] = [
+const PARTS: [(&str, &[&str]); 5] = [
     ("kernel-tests", &["test", "--no-run", "-p", "tb-nn", "--features", "cuda", "--lib"]),
     ("parity-tests", &["test", "--no-run", "-p", "tb-nn", "--features", "cuda", "--test", "it"]),
     ("bench_lora", &["build", "-p", "tb-nn", "--features", "cuda", "--example", "bench_lora"]),
+    ("bench_decode", &["build", "-p", "tb-nn", "--features", "cuda", "--example", "bench_decode"]),
     ("tonebridge-worker-cuda", &["build", "-p", "tb-worker", "--features", "cuda", "--bin", "tonebridge-worker"]),
 ];
 

@@ -3,27 +3,31 @@
 //! `--make FILE` writes the model as a GGUF file in q8_0 without a tokenizer; `--model FILE` times it: `--batch` rows that grow together,
 //! after prompts of 16 tokens. `--weights kept` leaves q8_0 as it is in memory, `expanded` widens it to the `--dtype`.
 //!
+//! `--device cuda` times a model, of a folder too, on the first GPU; `--rank N` puts a LoRA adapter on every linear, as a server has it;
+//! `--profile true` says which operations take how long, started one by one.
+//!
 //! `--prefix N` times `--batch` prompts of N tokens and 16 of their own instead, from the first token on: as one batch, and asked one behind
 //! the other as a serving worker is. `--prompts alike` gives them the same N tokens, `different` a first token of their own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use candle_core::{DType, Device};
 use serde_json::json;
 use tb_core::gguf::Value;
-use tb_nn::GgufFormat;
 use tb_nn::decoder::{Decoder, DecoderConfig};
 use tb_nn::generate::{Answering, Flow, GenerationConfig, Prefixes, Step, generate};
+use tb_nn::{AdapterUse, GgufFormat, LoraConfig, LoraInit, TargetModules, profile};
 
 type AnyError = Box<dyn std::error::Error>;
 
-#[allow(clippy::print_stdout)]
+#[allow(clippy::print_stdout, clippy::print_stderr)]
 fn main() -> Result<(), AnyError> {
     tb_nn::threads::leave_to_rayon();
     let (mut make, mut model, mut dtype, mut kept) = (None, None, DType::F32, true);
     let (mut batch, mut tokens) = (1, 64);
     let (mut prefix, mut alike) = (0, true);
+    let (mut device, mut rank, mut profiled) = (Device::Cpu, 0, false);
     let mut sizes = json!({"hidden_size": 576, "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
         "intermediate_size": 1536, "vocab_size": 49_152});
     let mut given = std::env::args().skip(1);
@@ -41,6 +45,11 @@ fn main() -> Result<(), AnyError> {
             "--prefix" => prefix = value.parse()?,
             "--prompts" if value == "alike" => alike = true,
             "--prompts" if value == "different" => alike = false,
+            "--device" if value == "cpu" => device = Device::Cpu,
+            #[cfg(feature = "cuda")]
+            "--device" if value == "cuda" => device = tb_nn::cuda::open(0)?,
+            "--rank" => rank = value.parse()?,
+            "--profile" => profiled = value.parse()?,
             "--layers" => sizes["num_hidden_layers"] = json!(value.parse::<u32>()?),
             _ => return Err(format!("unknown argument {name} {value}").into()),
         }
@@ -57,7 +66,10 @@ fn main() -> Result<(), AnyError> {
     }
     let model = model.ok_or("--model or --make is needed")?;
     let load = if kept { Decoder::load_to_answer } else { Decoder::load_as };
-    let decoder = load(&model, dtype, None, &Device::Cpu)?;
+    let mut decoder = load(&model, dtype, None, &device)?;
+    if rank > 0 {
+        wear_random(&mut decoder, &model, rank)?;
+    }
     let prompts: Vec<Vec<u32>> = (0..batch).map(|row| (0..16).map(|t| 100 + row * 31 + t * 7).collect()).collect();
     let config = GenerationConfig { max_new_tokens: tokens + 1, ..GenerationConfig::default() };
     if prefix > 0 {
@@ -68,7 +80,10 @@ fn main() -> Result<(), AnyError> {
         return time_prompts(&decoder, &prompts, &config);
     }
     let mut times = Vec::new();
-    for _ in 0..3 {
+    for round in 0..3 {
+        if profiled && round == 2 {
+            profile::start();
+        }
         let (mut first, mut heard) = (Instant::now(), 0);
         generate(&decoder, &prompts, &config, &mut |_, _| {
             heard += 1;
@@ -80,8 +95,27 @@ fn main() -> Result<(), AnyError> {
         })?;
         times.push(first.elapsed().as_secs_f64());
     }
+    if profiled {
+        for (name, entry) in profile::stop() {
+            eprintln!("{:8.3} ms  {:5} x  {name}", entry.seconds * 1e3, entry.calls);
+        }
+    }
     times.sort_by(f64::total_cmp);
     println!("{}", json!({ "batch": batch, "tokens": tokens, "tok_s": f64::from(batch) * tokens as f64 / times[1] }));
+    Ok(())
+}
+
+/// Puts a random adapter of this rank on every linear of the model, read from its files.
+fn wear_random(decoder: &mut Decoder, model: &Path, rank: usize) -> Result<(), AnyError> {
+    let folder = std::env::temp_dir().join(format!("bench-decode-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let target_modules = TargetModules::AllLinear;
+    let config = LoraConfig { r: rank, target_modules, init: LoraInit::Random, ..LoraConfig::default() };
+    let mut bare = Decoder::load(model, decoder.dtype(), &Device::Cpu)?;
+    bare.add_lora(&config, 0)?;
+    bare.save_adapter(&folder, "random")?;
+    decoder.load_adapter(&folder, AdapterUse::Frozen)?;
+    std::fs::remove_dir_all(&folder)?;
     Ok(())
 }
 

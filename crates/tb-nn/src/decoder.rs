@@ -26,6 +26,8 @@ pub use tb_core::quantization::Quantization;
 pub(crate) use linear::Context;
 pub(crate) use merge::Merged;
 
+#[cfg(feature = "cuda")]
+use crate::generate::Steps;
 use crate::ops::cross_entropy;
 use crate::ops::lanes::soft_cap;
 use crate::ops::linear::{dropped, frozen_linear};
@@ -38,6 +40,7 @@ use model::{Graph, Model};
 use param::{Builder, Form, Source};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A causal language model of one of the [`Family`]s, with at most one adapter.
 pub struct Decoder {
@@ -53,6 +56,10 @@ pub struct Decoder {
     adapter: AdapterSwitch,
     checkpointing: Checkpointing,
     noise_alpha: f64,
+    /// The number of the base weights.
+    base_key: WeightsKey,
+    #[cfg(feature = "cuda")]
+    steps: Steps,
 }
 
 /// What a model was loaded for.
@@ -155,6 +162,9 @@ impl Decoder {
             adapter: AdapterSwitch::On,
             checkpointing: Checkpointing::Off,
             noise_alpha: 0.0,
+            base_key: WeightsKey::next(),
+            #[cfg(feature = "cuda")]
+            steps: Steps::default(),
         })
     }
 
@@ -202,6 +212,17 @@ impl Decoder {
 
     pub(crate) fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// Which weights passes go through while the adapter is on: training changes their values, not their number.
+    #[must_use]
+    pub fn weights_key(&self) -> WeightsKey {
+        self.lora.as_ref().map_or(self.base_key, |worn| worn.key)
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(crate) fn steps(&self) -> &Steps {
+        &self.steps
     }
 
     pub(crate) fn context(&self, pass: Pass) -> Context {
@@ -268,11 +289,20 @@ impl Decoder {
 
     /// Logits (..., V) f32 of final hidden states (..., C).
     pub(crate) fn project(&self, hidden: &Tensor) -> Result<Tensor> {
+        self.capped(self.uncapped(hidden)?)
+    }
+
+    /// As [`Self::project`], before the soft cap of the family.
+    pub(crate) fn uncapped(&self, hidden: &Tensor) -> Result<Tensor> {
         let logits = match self.model.plain_head(self.adapter) {
             Some(head) => frozen_linear(hidden, &head.tensor().detach(), None)?,
             None => self.model.head_layer().forward(hidden, self.context(Pass::Eval))?.detach(),
         };
-        let logits = logits.to_dtype(DType::F32)?;
+        Ok(logits.to_dtype(DType::F32)?)
+    }
+
+    /// Logits (..., V) f32 with the soft cap of the family.
+    pub(crate) fn capped(&self, logits: Tensor) -> Result<Tensor> {
         let Some(cap) = self.logit_cap() else { return Ok(logits) };
         let mut values = logits.flatten_all()?.to_vec1::<f32>()?;
         values.par_chunks_mut(self.config.vocab_size).for_each(|row| soft_cap(row, cap));
@@ -293,6 +323,17 @@ impl Decoder {
     fn at_targets(&self, hidden: &Tensor, batch: &Batch, targets: &batch::Targets) -> Result<Tensor> {
         let flat = hidden.reshape((batch.rows * batch.width, self.config.hidden_size))?; // (B*T, C)
         pick_rows(&flat, &targets.positions)
+    }
+}
+
+/// A number that only these weights have in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WeightsKey(u64);
+
+impl WeightsKey {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }
 

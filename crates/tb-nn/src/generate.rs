@@ -8,10 +8,14 @@ mod prefixes;
 mod sampler;
 
 pub use answering::{Answering, Step};
+#[cfg(feature = "cuda")]
+pub(crate) use cache::Steps;
 pub use prefixes::{Prefixes, Shared};
 
 use crate::checkpoint::read_json;
 use crate::decoder::{Decoder, is_gguf, read_config};
+#[cfg(feature = "cuda")]
+use crate::ops::gpu::{Gpu, read_gpu};
 use crate::ops::slices::read;
 use crate::{Error, Result};
 use cache::RowCache;
@@ -195,6 +199,16 @@ fn accept(
 
 /// The next token of each row, from logits (rows, V); `at` is (row, position of the new token).
 fn choose(logits: &Tensor, vocab: usize, at: &[(usize, usize)], config: &GenerationConfig) -> Result<Vec<u32>> {
+    #[cfg(feature = "cuda")]
+    if logits.device().is_cuda() && config.temperature == 0.0 {
+        let gpu = Gpu::of_tensor(logits)?;
+        read_gpu!(gpu, values = logits);
+        let best: Option<Vec<u32>> = gpu.best_logits(values, vocab)?.into_iter().collect();
+        // Where a logit is not a number, the host says which.
+        if let Some(ids) = best {
+            return Ok(ids);
+        }
+    }
     read!(values = logits);
     values
         .chunks_exact(vocab)

@@ -1,8 +1,8 @@
 //! The decoder's adapter: adding, loading, saving, switching, and what is trainable. PEFT's rules are in tb-core's `adapter`, what one
 //! module computes in `lora.rs`, merging in `merge.rs`.
 
-use super::Decoder;
 use super::param::Parameter;
+use super::{Decoder, WeightsKey};
 use crate::checkpoint::write_json;
 use crate::lora::{
     Factor, LoraConfig, LoraInit, LoraLayer, Magnitude, PREFIX, TargetModules, extra, part_of, peft_name, read_adapter,
@@ -54,6 +54,7 @@ pub struct Adapter {
 pub(crate) struct Worn {
     config: LoraConfig,
     plan: AdapterPlan,
+    pub(super) key: WeightsKey,
 }
 
 impl Adapter {
@@ -144,7 +145,7 @@ impl Decoder {
             .iter()
             .map(|s| Ok((s.name.clone(), Parameter::Trained(Var::from_tensor(&self.original(&base, s)?)?))))
             .collect::<Result<_>>()?;
-        self.attach(&Adapter { worn: Worn { config: config.clone(), plan }, layers, saved });
+        self.attach(&Adapter { worn: Worn { config: config.clone(), plan, key: WeightsKey::next() }, layers, saved });
         Ok(())
     }
 
@@ -231,7 +232,7 @@ impl Decoder {
                 format!("tensor `{left}` belongs to no module that adapter_config.json adapts in this model"),
             ));
         }
-        Ok(Adapter { worn: Worn { config, plan }, layers, saved })
+        Ok(Adapter { worn: Worn { config, plan, key: WeightsKey::next() }, layers, saved })
     }
 
     /// What an adapter that PEFT saved as it was trained has taken from the base weight: its first values, which PEFT computes again too.
@@ -289,7 +290,7 @@ impl Decoder {
     /// `save_embedding_layers=False`). On a quantised base there is transformers' `quantization_config.json` too, since the adapter
     /// answers as it learned only on a base in that form.
     pub fn save_adapter(&self, dir: &Path, base_model_name: &str) -> Result<()> {
-        let Some(Worn { config, plan }) = &self.lora else {
+        let Some(Worn { config, plan, key: _ }) = &self.lora else {
             return Err(Error::value("save_adapter", "the model has no adapter"));
         };
         let mut config = if self.adapter_is_converted() {
@@ -398,7 +399,8 @@ impl Decoder {
     }
 
     pub(super) fn detach(&mut self) {
-        let nothing = Worn { config: LoraConfig::default(), plan: AdapterPlan::default() };
+        let (config, plan) = (LoraConfig::default(), AdapterPlan::default());
+        let nothing = Worn { config, plan, key: self.base_key };
         self.attach(&Adapter { worn: nothing, layers: BTreeMap::new(), saved: BTreeMap::new() });
         self.lora = None;
     }

@@ -8,7 +8,12 @@ use super::rope::Rotation;
 use crate::Result;
 use crate::ops::attention::{Sight, Spans};
 use crate::ops::attention_block::{AttentionBlock, attention_block};
+#[cfg(feature = "cuda")]
+use crate::ops::decode_block::decode_block_on_gpu;
 use crate::ops::decode_block::{Kept, decode_block};
+#[cfg(feature = "cuda")]
+use crate::ops::gpu::CachedRows;
+use crate::ops::projection::Joined;
 use candle_core::Tensor;
 use tb_core::decoder_config::{DecoderConfig, LayerKind, Projections, QueryKeyNorm};
 
@@ -18,6 +23,7 @@ pub(crate) struct Attention {
     inputs: InputLinears<3>,
     query_key: Option<[Norm; 2]>,
     o: Linear,
+    pub(super) joined: Joined,
     pub(crate) sight: Sight,
     heads: usize,
     kv_heads: usize,
@@ -47,6 +53,7 @@ impl Attention {
                 QueryKeyNorm::Whole => norms(q, kv)?,
             },
             o: Linear::build(b, format!("{path}.o_proj"), (c, q), config.output_bias)?,
+            joined: Joined::default(),
             sight: Sight {
                 scale: config.attention_scale as f32,
                 window: kind.window,
@@ -114,6 +121,19 @@ impl Attention {
         decode_block(x, &self.block(norms, rotation, ctx), kept)
     }
 
+    /// The same with caches on a GPU.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn fused_step_on_gpu(
+        &self,
+        x: &Tensor,
+        norms: &HalfNorms,
+        rotation: Option<Rotation<'_>>,
+        caches: (&CachedRows, usize),
+        ctx: Context,
+    ) -> Result<Tensor> {
+        decode_block_on_gpu(x, &self.block(norms, rotation, ctx), caches)
+    }
+
     fn block<'a>(&'a self, norms: &'a HalfNorms, rotation: Option<Rotation<'a>>, ctx: Context) -> AttentionBlock<'a> {
         AttentionBlock {
             before: norms.before.as_ref().map(Norm::frozen),
@@ -126,6 +146,7 @@ impl Attention {
             kv_heads: self.kv_heads,
             size: self.head_dim,
             sight: self.sight,
+            joined: Some(&self.joined),
             spans: None,
         }
     }
@@ -147,7 +168,9 @@ impl Attention {
         self.inputs.linears().iter().chain([&self.o])
     }
 
+    /// To change them: what was made of their adapters is dropped.
     pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        self.joined = Joined::default();
         self.inputs.linears_mut().iter_mut().chain([&mut self.o])
     }
 }

@@ -11,6 +11,10 @@ use crate::Result;
 use crate::ops::attention::{Sight, Spans, causal_attention};
 use crate::ops::decode_attention::decode_attention;
 use crate::ops::decode_block::{Kept, extended};
+#[cfg(feature = "cuda")]
+use crate::ops::gpu::{CachedRows, Gpu, read_gpu};
+#[cfg(feature = "cuda")]
+use crate::ops::projection::Joined;
 use crate::ops::slices::read;
 use candle_core::{Tensor, Var};
 use tb_core::decoder_config::{DecoderConfig, LayerKind, Norms};
@@ -76,6 +80,40 @@ impl Block {
         self.feed_forward(&attended, ctx)
     }
 
+    /// As [`Self::step`] on a GPU, where the caches of a layer are named by its number.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn step_on_gpu(
+        &self,
+        x: &Tensor,
+        angles: &Angles,
+        (caches, layer): (&CachedRows, usize),
+        ctx: Context,
+    ) -> Result<Tensor> {
+        let rotation = angles.of(self.kind);
+        let attended = if self.attention_norms.is_frozen(ctx) && self.attention.fuses(ctx) {
+            self.attention.fused_step_on_gpu(x, &self.attention_norms, rotation, (caches, layer), ctx)?
+        } else {
+            let (q, k, v) = self.project(x, ctx)?;
+            let (q, k) = (Rotation::turned(rotation, &q)?, Rotation::turned(rotation, &k)?);
+            let attended = attended_on_gpu(caches, layer, (&q, &k, &v), self.attention.sight)?;
+            self.add_attended(x, &attended, ctx)?
+        };
+        self.feed_forward(&attended, ctx)
+    }
+
+    /// The adapters of both halves, as their operations keep them.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn joined(&self) -> [&Joined; 2] {
+        [&self.attention.joined, &self.mlp.joined]
+    }
+
+    /// Whether both halves are one operation each: nothing of the base trains, and the adapter is a plain one.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn is_plain(&self, ctx: Context) -> bool {
+        let attention = self.attention_norms.is_frozen(ctx) && self.attention.fuses(ctx);
+        attention && self.mlp_norms.is_frozen(ctx) && self.mlp.fuses(ctx)
+    }
+
     /// Queries (B, T, H, D), keys and values (B, T, K, D) of x (B, T, C), not rotated.
     pub(crate) fn project(&self, x: &Tensor, ctx: Context) -> Result<(Tensor, Tensor, Tensor)> {
         self.attention.project(&self.attention_norms.before(x, ctx)?, ctx)
@@ -137,4 +175,20 @@ fn attended_step(q: &Tensor, k: &Tensor, v: &Tensor, kept: &mut [Kept<'_>], sigh
     read!(k = k);
     read!(v = v);
     decode_attention(q, &extended(kept, &k, &v, kv_heads * size), kv_heads, sight)
+}
+
+/// Attention of the new tokens' q (B, 1, H, D) to their rows, of which k and v (B, 1, K, D) become a part.
+#[cfg(feature = "cuda")]
+fn attended_on_gpu(
+    caches: &CachedRows,
+    layer: usize,
+    (q, k, v): (&Tensor, &Tensor, &Tensor),
+    sight: Sight,
+) -> Result<Tensor> {
+    let gpu = Gpu::of_tensor(q)?;
+    let ((_, _, heads, size), kv_heads) = (q.dims4()?, k.dim(2)?);
+    read_gpu!(gpu, qs = q);
+    read_gpu!(gpu, k = k);
+    read_gpu!(gpu, v = v);
+    Ok(gpu.decode_attention(caches, layer, (qs, k, v), (heads, kv_heads, size), sight)?.into_tensor(q.shape()))
 }

@@ -1,7 +1,7 @@
 //! Training of every weight of a loaded model.
 
-use super::Decoder;
 use super::param::Parameter;
+use super::{Decoder, WeightsKey};
 use crate::{Error, Result};
 use candle_core::{DType, Var};
 
@@ -20,6 +20,7 @@ impl Decoder {
             Ok(Some(Parameter::Trained(Var::from_tensor(&values)?)))
         })?;
         self.dtype = DType::F32;
+        self.base_key = WeightsKey::next();
         Ok(())
     }
 }

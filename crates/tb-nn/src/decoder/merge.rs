@@ -1,8 +1,8 @@
 //! Whole models written as folders, and the adapter put into the base weights: in memory or on the way to the file.
 
-use super::Decoder;
 use super::linear::{Linear, Tuned};
 use super::param::{LinearWeight, Parameter};
+use super::{Decoder, WeightsKey};
 use crate::checkpoint::{write_json, write_model};
 use crate::lora::{LoraConfig, LoraLayer};
 use crate::{Error, Result};
@@ -66,6 +66,7 @@ impl Decoder {
         let dtype = self.dtype;
         let mut merged = self.merged()?;
         self.detach();
+        self.base_key = WeightsKey::next();
         self.model.replace(&mut |name, _| {
             merged.remove(name).map(|tensor| Ok(Parameter::Frozen(tensor.to_dtype(dtype)?))).transpose()
         })?;

@@ -6,6 +6,7 @@ use super::param::Builder;
 use crate::Result;
 use crate::ops::gated::gated;
 use crate::ops::mlp_block::{MlpBlock, mlp_block};
+use crate::ops::projection::Joined;
 use candle_core::Tensor;
 use tb_core::decoder_config::{Activation, DecoderConfig, Projections};
 
@@ -15,6 +16,7 @@ pub(crate) struct Mlp {
     inputs: InputLinears<2>,
     activation: Activation,
     down: Linear,
+    pub(super) joined: Joined,
     width: usize,
 }
 
@@ -31,6 +33,7 @@ impl Mlp {
             },
             activation: config.activation,
             down: linear("down_proj", (c, f))?,
+            joined: Joined::default(),
             width: f,
         })
     }
@@ -43,6 +46,7 @@ impl Mlp {
             activation: self.activation,
             down: self.down.projection(ctx),
             after: norms.after.as_ref().map(Norm::frozen),
+            joined: Some(&self.joined),
             width: self.width,
         };
         mlp_block(x, &block)
@@ -63,7 +67,9 @@ impl Mlp {
         self.inputs.linears().iter().chain([&self.down])
     }
 
+    /// To change them: what was made of their adapters is dropped.
     pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        self.joined = Joined::default();
         self.inputs.linears_mut().iter_mut().chain([&mut self.down])
     }
 }

@@ -2,7 +2,11 @@
 
 use crate::Result;
 use crate::ops::attention_block::Turning;
+#[cfg(feature = "cuda")]
+use crate::ops::gpu::{Gpu, read_gpu};
 use crate::ops::rope::{Positions, rope};
+#[cfg(feature = "cuda")]
+use candle_core::DType;
 use candle_core::{Device, Tensor};
 use std::f64::consts::TAU;
 use std::sync::{PoisonError, RwLock};
@@ -173,6 +177,41 @@ impl Angles {
         };
         let rows = (0..tokens.len() as u32).collect();
         Ok(Self { tables: ropes.iter().map(table).collect::<Result<_>>()?, positions: Positions::Rows(rows) })
+    }
+
+    /// Room on a GPU for the angles of one token in each of so many rows, which [`Self::put`] fills.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn places(ropes: &[RopeTable], rows: usize) -> Result<Self> {
+        let room = |rope: &RopeTable| -> Result<(Tensor, Tensor)> {
+            let empty = || Tensor::zeros((rows, rope.rope.pairs()), DType::F32, &rope.device);
+            Ok((empty()?, empty()?))
+        };
+        let tables = ropes.iter().map(room).collect::<Result<_>>()?;
+        Ok(Self { tables, positions: Positions::Rows((0..rows as u32).collect()) })
+    }
+
+    /// Writes the angles of the last of so many tokens of each row into the first places.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn put(&self, ropes: &[RopeTable], tokens: &[usize]) -> Result<()> {
+        let longest = tokens.iter().copied().max().unwrap_or(1);
+        let last: Vec<u32> = tokens.iter().map(|n| n.saturating_sub(1) as u32).collect();
+        for (rope, (to_cos, to_sin)) in ropes.iter().zip(&self.tables) {
+            let gpu = Gpu::of_tensor(to_cos)?;
+            let alike = tokens.iter().all(|n| rope.reach(*n) == rope.reach(longest));
+            let ((cos, sin), places) = if alike {
+                (rope.for_text(longest)?, last.clone())
+            } else {
+                let of_each = Self::of_last(std::slice::from_ref(rope), tokens)?.tables.remove(0);
+                (of_each, (0..last.len() as u32).collect())
+            };
+            for (from, to) in [(cos, to_cos), (sin, to_sin)] {
+                read_gpu!(gpu, from = from);
+                read_gpu!(gpu, to = to);
+                let picked = gpu.gather(from, &places, rope.rope.pairs())?;
+                gpu.copy(to.part(0, picked.len()), picked.view())?;
+            }
+        }
+        Ok(())
     }
 
     /// The rotation of a layer of this kind, if it has one.

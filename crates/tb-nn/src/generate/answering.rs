@@ -3,10 +3,10 @@
 
 use super::cache::{self, RowCache};
 use super::prefill::read_prompt;
-use super::{Finish, Flow, GenerationConfig, Shared, sampler};
+use super::{Finish, Flow, GenerationConfig, Shared, choose};
 use crate::decoder::Decoder;
-use crate::ops::slices::read;
 use crate::{Error, Result};
+use candle_core::Tensor;
 
 /// An answer that [`Answering::step`] makes longer. It holds the keys and values of its row, not the model.
 pub struct Answering {
@@ -51,8 +51,7 @@ impl Answering {
             return Err(Error::value("generate", "the prompt has no tokens"));
         }
         let Some((logits, cache)) = read_prompt(decoder, prompt, shared, wanted)? else { return Ok(None) };
-        read!(logits = logits);
-        let first = sampler::choose(&logits, &config, 0, prompt.len())?;
+        let first = choose_one(&logits, prompt.len(), &config)?;
         Ok(Some(Self { cache, config, made: 0, next: Next::Take(first) }))
     }
 
@@ -68,8 +67,7 @@ impl Answering {
             Next::Show(last) => {
                 let position = self.cache.tokens() + 1;
                 let logits = cache::decode(decoder, &[last], &mut [&mut self.cache])?; // (1, V)
-                read!(logits = logits);
-                sampler::choose(&logits, &self.config, 0, position)?
+                choose_one(&logits, position, &self.config)?
             }
         };
         if self.config.eos_token_ids.contains(&id) {
@@ -80,4 +78,9 @@ impl Answering {
         self.next = Next::Show(id);
         Ok(Step::Token(id))
     }
+}
+
+/// The next token of the only row, from its logits (1, V).
+fn choose_one(logits: &Tensor, position: usize, config: &GenerationConfig) -> Result<u32> {
+    Ok(choose(logits, logits.dim(1)?, &[(0, position)], config)?.remove(0))
 }

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "cuda")]
 mod gpu;
+#[cfg(feature = "cuda")]
+pub(crate) use gpu::Steps;
 
 use super::Flow;
 use super::prefill::read_on;
@@ -163,27 +165,32 @@ fn decode_in_pool(decoder: &Decoder, ids: &[u32], caches: &mut [&mut RowCache]) 
 
 /// Adds one token to each row by the keys and values that are held; logits after it, (B, V).
 fn extend(decoder: &Decoder, ids: &[u32], caches: &mut [&mut RowCache]) -> Result<Tensor> {
-    let (model, ctx, config) = (decoder.model(), decoder.context(Pass::Eval), decoder.config());
-    let mut x = model.embed(ids, ids.len(), 1, ctx)?.detach(); // (B, 1, C)
-    let lengths: Vec<usize> = caches.iter().map(|c| c.tokens() + 1).collect();
-    let angles = Angles::of_last(&model.ropes, &lengths)?;
+    let ctx = decoder.context(Pass::Eval);
+    let x = decoder.model().embed(ids, ids.len(), 1, ctx)?.detach(); // (B, 1, C)
     #[cfg(feature = "cuda")]
-    let on_gpu = if decoder.device().is_cuda() { Some(gpu::step(decoder, caches)?) } else { None };
-    for (layer, block) in model.blocks.iter().enumerate() {
-        #[cfg(feature = "cuda")]
-        if let Some(rows) = &on_gpu {
-            let (q, k, v) = projected(block, &x, &angles, ctx)?;
-            let attended = gpu::attend(rows, layer, &q, &k, &v, block.attention.sight)?;
-            x = block.feed_forward(&block.add_attended(&x, &attended, ctx)?, ctx)?.detach();
-            continue;
-        }
-        let mut kept: Vec<Kept<'_>> = caches.iter_mut().map(|c| kept(&mut c.layers[layer])).collect();
-        x = block.step(&x, &angles, &mut kept, ctx)?.detach();
-    }
+    let logits = if decoder.device().is_cuda() {
+        gpu::extend(decoder, &x, caches, ctx)?
+    } else {
+        step(decoder, x, caches, ctx)?
+    };
+    #[cfg(not(feature = "cuda"))]
+    let logits = step(decoder, x, caches, ctx)?;
     for (cache, id) in caches.iter_mut().zip(ids) {
         cache.ids.push(*id);
     }
-    let x = model.norm.forward(&x, ctx)?.detach().reshape((ids.len(), config.hidden_size))?; // (B, C)
+    Ok(logits)
+}
+
+/// The blocks and the output layer over one embedded token of each row, x (B, 1, C).
+fn step(decoder: &Decoder, mut x: Tensor, caches: &mut [&mut RowCache], ctx: Context) -> Result<Tensor> {
+    let model = decoder.model();
+    let lengths: Vec<usize> = caches.iter().map(|c| c.tokens() + 1).collect();
+    let angles = Angles::of_last(&model.ropes, &lengths)?;
+    for (layer, block) in model.blocks.iter().enumerate() {
+        let mut kept: Vec<Kept<'_>> = caches.iter_mut().map(|c| kept(&mut c.layers[layer])).collect();
+        x = block.step(&x, &angles, &mut kept, ctx)?.detach();
+    }
+    let x = model.norm.forward(&x, ctx)?.detach().reshape((lengths.len(), decoder.config().hidden_size))?; // (B, C)
     decoder.project(&x)
 }
 

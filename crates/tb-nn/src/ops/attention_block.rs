@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::ops::attention::{Core, Dims, Sight, Spans};
 use crate::ops::inputs::{InputLayers, Inputs, Named, half};
 use crate::ops::linear::Hidden;
-use crate::ops::projection::{Layer, Projection};
+use crate::ops::projection::{Joined, Layer, Projection};
 use crate::ops::rms_norm::{FrozenNorm, NormLayer, normed};
 use crate::ops::rope::{Positions, Rotation, Turn};
 use crate::ops::slices::{added, floats, read, store, tensor_like};
@@ -46,6 +46,8 @@ pub struct AttentionBlock<'a> {
     pub size: usize,
     /// How queries score keys, and which they see.
     pub sight: Sight,
+    /// Where its adapters are kept as one vector, if nothing trains them.
+    pub joined: Option<&'a Joined>,
     /// The tokens that attend among themselves; `None` where each row is one full sample.
     pub spans: Option<&'a Spans>,
 }
@@ -73,14 +75,53 @@ struct Kept {
     hidden: (Vec<Hidden>, Hidden),
 }
 
+/// The parts as the operations have them, checked against each other.
+pub(crate) struct Parts {
+    pub(crate) before: Option<NormLayer>,
+    pub(crate) inputs: InputLayers<3>,
+    pub(crate) query_key: Option<[NormLayer; 2]>,
+    pub(crate) rotation: Option<Rotation>,
+    pub(crate) output: Layer,
+    pub(crate) after: Option<NormLayer>,
+}
+
+impl Parts {
+    /// Those of a block over x (B, T, C), and its adapters as one flat vector, if it has any.
+    pub(crate) fn new(op: &'static str, x: &Tensor, block: &AttentionBlock) -> Result<(Self, Option<Tensor>)> {
+        let &[rows, tokens, c] = x.dims() else {
+            return Err(Error::shape(op, "x", "(B, T, C)", x.dims()));
+        };
+        let (heads, kv_heads, size) = (block.heads, block.kv_heads, block.size);
+        if heads == 0 || kv_heads == 0 || heads % kv_heads != 0 {
+            return Err(Error::value(op, format!("{kv_heads} key/value heads do not divide {heads} heads")));
+        }
+        let (wide, narrow) = (heads * size, kv_heads * size);
+        let named = Named { names: ["q", "k", "v"], joined: "qkv", widths: [wide, narrow, narrow], inputs: c };
+        let (inputs, output, flat) =
+            half(op, (tokens, x.dtype()), block.joined, &block.inputs, &named, ("o", &block.output, (c, wide)))?;
+        let norm = |name: &'static str, norm: &Option<FrozenNorm>| {
+            norm.as_ref().map(|n| NormLayer::new(op, name, n, c)).transpose()
+        };
+        let of_heads = |name: &'static str, norm: &FrozenNorm, all: usize| {
+            let width = if norm.weight.dims() == [all] { all } else { size };
+            NormLayer::new(op, name, norm, width)
+        };
+        let query_key = match &block.query_key {
+            None => None,
+            Some([q, k]) => Some([of_heads("q_norm", q, wide)?, of_heads("k_norm", k, narrow)?]),
+        };
+        let rotation = block
+            .rotation
+            .map(|r| Rotation::new(r.cos, r.sin, r.positions, [rows, tokens, heads, size]))
+            .transpose()?;
+        let (before, after) = (norm("before", &block.before)?, norm("after", &block.after)?);
+        Ok((Self { before, inputs, query_key, rotation, output, after }, flat))
+    }
+}
+
 struct Op {
-    before: Option<NormLayer>,
-    inputs: InputLayers<3>,
-    query_key: Option<[NormLayer; 2]>,
-    rotation: Option<Rotation>,
+    parts: Parts,
     core: Core,
-    output: Layer,
-    after: Option<NormLayer>,
     kept: OnceLock<Kept>,
     #[cfg(feature = "cuda")]
     gpu_kept: OnceLock<gpu::Kept>,
@@ -91,39 +132,12 @@ struct Op {
 /// Backward: dx, and the gradients of the adapters. Causal, grouped heads and spans as in `attention::causal_attention`,
 /// except that the residual of a padded token passes through.
 pub fn attention_block(x: &Tensor, block: &AttentionBlock) -> Result<Tensor> {
-    const OP: &str = "attention_block";
-    let &[rows, tokens, c] = x.dims() else {
-        return Err(Error::shape(OP, "x", "(B, T, C)", x.dims()));
-    };
-    let (heads, kv_heads, size) = (block.heads, block.kv_heads, block.size);
-    if heads == 0 || kv_heads == 0 || heads % kv_heads != 0 {
-        return Err(Error::value(OP, format!("{kv_heads} key/value heads do not divide {heads} heads")));
-    }
-    let dims = Dims { rows, tokens, heads, kv_heads, size };
-    let (wide, narrow) = (heads * size, kv_heads * size);
-    let named = Named { names: ["q", "k", "v"], joined: "qkv", widths: [wide, narrow, narrow], inputs: c };
-    let (inputs, output, flat) = half(OP, (tokens, x.dtype()), &block.inputs, &named, ("o", &block.output, (c, wide)))?;
-    let norm = |name: &'static str, norm: &Option<FrozenNorm>| {
-        norm.as_ref().map(|n| NormLayer::new(OP, name, n, c)).transpose()
-    };
-    let of_heads = |name: &'static str, norm: &FrozenNorm, all: usize| {
-        let width = if norm.weight.dims() == [all] { all } else { size };
-        NormLayer::new(OP, name, norm, width)
-    };
-    let query_key = match &block.query_key {
-        None => None,
-        Some([q, k]) => Some([of_heads("q_norm", q, wide)?, of_heads("k_norm", k, narrow)?]),
-    };
-    let rotation =
-        block.rotation.map(|r| Rotation::new(r.cos, r.sin, r.positions, [rows, tokens, heads, size])).transpose()?;
+    let (parts, flat) = Parts::new("attention_block", x, block)?;
+    let (rows, tokens, _) = x.dims3()?;
+    let dims = Dims { rows, tokens, heads: block.heads, kv_heads: block.kv_heads, size: block.size };
     let op = Op {
-        before: norm("before", &block.before)?,
-        inputs,
-        query_key,
-        rotation,
+        parts,
         core: Core::new(dims, block.sight, block.spans)?,
-        output,
-        after: norm("after", &block.after)?,
         kept: OnceLock::new(),
         #[cfg(feature = "cuda")]
         gpu_kept: OnceLock::new(),
@@ -137,7 +151,7 @@ pub fn attention_block(x: &Tensor, block: &AttentionBlock) -> Result<Tensor> {
 impl Op {
     /// Rotates queries and keys in place.
     fn turn(&self, q: &mut [f32], k: &mut [f32], turn: Turn) -> CandleResult<()> {
-        let Some(rotation) = &self.rotation else { return Ok(()) };
+        let Some(rotation) = &self.parts.rotation else { return Ok(()) };
         let Dims { rows, tokens, heads, kv_heads, size } = self.core.dims;
         rotation.turn(q, [rows, tokens, heads, size], turn)?;
         rotation.turn(k, [rows, tokens, kv_heads, size], turn)
@@ -151,10 +165,10 @@ impl Op {
     }
 
     fn forward(&self, x: &[f32], flat: &[f32]) -> CandleResult<Vec<f32>> {
-        let n = normed(self.before.as_ref(), x)?;
-        let ([mut q, mut k, v], inputs) = self.inputs.forward(&n, flat)?;
+        let n = normed(self.parts.before.as_ref(), x)?;
+        let ([mut q, mut k, v], inputs) = self.parts.inputs.forward(&n, flat)?;
         drop(n);
-        let (attended, log_sums) = match &self.query_key {
+        let (attended, log_sums) = match &self.parts.query_key {
             None => {
                 self.turn(&mut q, &mut k, Turn::Forward)?;
                 self.core.forward(&q, &k, &v)
@@ -164,13 +178,13 @@ impl Op {
                 self.core.forward(&q, &k, &v)
             }
         };
-        let (result, y, output) = match &self.after {
+        let (result, y, output) = match &self.parts.after {
             None => {
-                let (y, h) = self.output.forward(&attended, Some(x), flat)?;
+                let (y, h) = self.parts.output.forward(&attended, Some(x), flat)?;
                 (Vec::new(), y, h)
             }
             Some(norm) => {
-                let (result, h) = self.output.forward(&attended, None, flat)?;
+                let (result, h) = self.parts.output.forward(&attended, None, flat)?;
                 let y = added(norm.forward(&result)?, x);
                 (result, y, h)
             }
@@ -188,21 +202,21 @@ impl Op {
         read!(xs = x);
         let mut dflat = vec![0f32; flat.len()];
         let wanted = x.track_op();
-        let below = wanted || self.inputs.is_adapted();
+        let below = wanted || self.parts.inputs.is_adapted();
         let mut dattended = Vec::new();
         {
-            let dresult = match &self.after {
+            let dresult = match &self.parts.after {
                 None => Cow::Borrowed(&*dy),
                 Some(norm) => Cow::Owned(norm.backward(&kept.result, &dy)?),
             };
             let into = below.then_some(&mut dattended);
-            self.output.backward((&kept.attended, output), flat, &dresult, into, &mut dflat)?;
+            self.parts.output.backward((&kept.attended, output), flat, &dresult, into, &mut dflat)?;
         }
         if !below {
             return Ok((None, dflat));
         }
         let results = (kept.attended.as_slice(), kept.log_sums.as_slice());
-        let [mut dq, mut dk, dv] = match &self.query_key {
+        let [mut dq, mut dk, dv] = match &self.parts.query_key {
             None => self.core.backward([&kept.q, &kept.k, &kept.v], results, &dattended),
             Some(norms) => {
                 let (q, k) = self.normalised(norms, &kept.q, &kept.k)?;
@@ -211,17 +225,21 @@ impl Op {
         };
         drop(dattended);
         self.turn(&mut dq, &mut dk, Turn::Back)?;
-        if let Some([nq, nk]) = &self.query_key {
+        if let Some([nq, nk]) = &self.parts.query_key {
             dq = nq.backward(&kept.q, &dq)?;
             dk = nk.backward(&kept.k, &dk)?;
         }
-        let n = if self.inputs.is_adapted() { normed(self.before.as_ref(), &xs)? } else { Cow::Borrowed(&[][..]) };
+        let n = if self.parts.inputs.is_adapted() {
+            normed(self.parts.before.as_ref(), &xs)?
+        } else {
+            Cow::Borrowed(&[][..])
+        };
         let mut dn = Vec::new();
-        self.inputs.backward((&n, inputs), flat, [dq, dk, dv], wanted.then_some(&mut dn), &mut dflat)?;
+        self.parts.inputs.backward((&n, inputs), flat, [dq, dk, dv], wanted.then_some(&mut dn), &mut dflat)?;
         if !wanted {
             return Ok((None, dflat));
         }
-        let dx = match &self.before {
+        let dx = match &self.parts.before {
             None => added(dn, &dy),
             Some(norm) => norm.backward_onto(&dy, &xs, &dn)?,
         };

@@ -6,13 +6,17 @@
 
 mod adapters;
 mod attention;
+mod decoding;
 mod elementwise;
+mod few_rows;
 mod half_block;
 mod linear;
 mod matmul;
 mod quantised;
+mod recording;
 #[cfg(test)]
 mod tests;
+mod uploads;
 mod values;
 
 use std::collections::HashMap;
@@ -26,30 +30,37 @@ use cudarc::nvrtc::Ptx;
 
 use crate::{pressure, profile};
 use tb_core::random::Words;
+use uploads::Uploads;
 
 pub(crate) use adapters::{Narrow, NarrowBack};
-pub(crate) use attention::{Attended, Cache, CachedRows};
+pub(crate) use attention::Attended;
+pub(crate) use decoding::{Cache, CachedRows};
 pub(crate) use half_block::{Gradients, finished, input_gradient, normed, through};
 pub(crate) use linear::{Adapters, Half};
 pub(crate) use matmul::{Mat, Old};
 pub(crate) use quantised::OnGpu;
+pub(crate) use recording::Recording;
 pub(crate) use values::{Values, View, read_gpu};
 
 /// What `build.rs` compiled.
-const MODULES: [&[u8]; 5] = [
+const MODULES: [&[u8]; 6] = [
     include_bytes!(concat!(env!("OUT_DIR"), "/adapters.fatbin")),
     include_bytes!(concat!(env!("OUT_DIR"), "/elementwise.fatbin")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/few_rows.fatbin")),
     include_bytes!(concat!(env!("OUT_DIR"), "/cross_entropy.fatbin")),
     include_bytes!(concat!(env!("OUT_DIR"), "/attention.fatbin")),
     include_bytes!(concat!(env!("OUT_DIR"), "/attention_mma.fatbin")),
 ];
+/// And for devices of compute capability [`HOPPER`] alone.
+const HOPPER_MODULE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/attention_wgmma.fatbin"));
+const HOPPER: (i32, i32) = (9, 0);
 
 /// Threads of a block where the kernel does not say otherwise.
 const THREADS: u32 = 256;
 /// Most blocks of a kernel that walks over its values in strides.
 const BLOCKS: u32 = 132 * 16;
-/// Lists of numbers that are kept on the device because the next layer asks for the same ones.
-const UPLOADS: usize = 16;
+/// Places at which blocks of one kernel can be counted.
+const ARRIVALS: usize = 1 << 16;
 
 /// Those of this process.
 static ALL: Mutex<Vec<(DeviceId, &'static Gpu)>> = Mutex::new(Vec::new());
@@ -59,14 +70,17 @@ pub(crate) struct Gpu {
     device: CudaDevice,
     stream: Arc<CudaStream>,
     modules: Vec<Arc<CudaModule>>,
+    /// Whether [`HOPPER_MODULE`] is among them.
+    hopper: bool,
+    /// Multiprocessors.
+    units: usize,
     functions: Mutex<HashMap<(&'static str, &'static str), CudaFunction>>,
     blas: matmul::Blas,
-    uploads: Mutex<Vec<Upload>>,
+    uploads: Uploads,
+    /// Zeros: blocks of a kernel that have arrived, where the last one adds up.
+    arrived: Arc<CudaSlice<u32>>,
     timings: Mutex<Vec<Timing>>,
 }
-
-/// A list of numbers, and where it lies on the device.
-type Upload = (Vec<u32>, Arc<CudaSlice<u32>>);
 
 /// An operation that was timed: its beginning and end on the device.
 type Timing = (&'static str, CudaEvent, CudaEvent);
@@ -152,16 +166,24 @@ impl Gpu {
         keep_memory(context.cu_device(), context.total_mem().map_err(|e| driver("memory", e))? as u64)?;
         let load =
             |image: &&[u8]| context.load_module(Ptx::from_binary(image.to_vec())).map_err(|e| driver("kernels", e));
-        let modules = MODULES.iter().map(load).collect::<Result<_>>()?;
+        let hopper = context.compute_capability().map_err(|e| driver("compute capability", e))? == HOPPER;
+        let modules = MODULES.iter().chain(hopper.then_some(&HOPPER_MODULE)).map(load).collect::<Result<_>>()?;
+        let units = context
+            .attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
+            .map_err(|e| driver("multiprocessors", e))?;
         let blas = matmul::Blas::new(&stream)?;
+        let arrived = Arc::new(device.alloc_zeros::<u32>(ARRIVALS)?);
         let device = device.clone();
         Ok(Self {
             device,
             stream,
             modules,
+            hopper,
+            units: units as usize,
             functions: Mutex::default(),
             blas,
-            uploads: Mutex::default(),
+            uploads: Uploads::default(),
+            arrived,
             timings: Mutex::default(),
         })
     }
@@ -260,20 +282,6 @@ impl Gpu {
         let blocks = u32::try_from(n.div_ceil(THREADS as usize)).unwrap_or(BLOCKS).min(BLOCKS);
         // SAFETY: the caller's promise.
         unsafe { self.launch(kernel, ((blocks, 1), THREADS), 0, params) }
-    }
-
-    /// The numbers on the device; the same list is sent once.
-    pub(crate) fn uploaded(&self, numbers: &[u32]) -> Result<Arc<CudaSlice<u32>>> {
-        let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, slice)) = uploads.iter().find(|(held, _)| held == numbers) {
-            return Ok(Arc::clone(slice));
-        }
-        let slice = Arc::new(self.device.clone_htod(numbers)?);
-        if uploads.len() == UPLOADS {
-            uploads.remove(0);
-        }
-        uploads.push((numbers.to_vec(), Arc::clone(&slice)));
-        Ok(slice)
     }
 
     fn address<T>(&self, slice: &CudaSlice<T>) -> u64 {

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::error::Result;
 use crate::ops::linear::Hidden;
 use crate::ops::matmul::{Held, Weight};
-use crate::ops::projection::{Layer, Projection, layers};
+use crate::ops::projection::{Joined, Layer, Projection, layers};
 
 /// N linears of the same input.
 #[derive(Clone, Copy)]
@@ -35,10 +35,11 @@ pub(crate) struct Named<const N: usize> {
     pub(crate) inputs: usize,
 }
 
-/// The layers of a half-block on rows of `tokens` tokens in these numbers, inputs and output, and their adapters as one flat tensor.
+/// The layers of a half-block on rows of so many tokens in these numbers, inputs and output, and their adapters as one flat tensor.
 pub(crate) fn half<const N: usize>(
     op: &'static str,
-    (tokens, activations): (usize, DType),
+    numbers: (usize, DType),
+    joined: Option<&Joined>,
     inputs: &Inputs<N>,
     named: &Named<N>,
     output: (&'static str, &Projection, (usize, usize)),
@@ -54,7 +55,7 @@ pub(crate) fn half<const N: usize>(
         Inputs::Joined(one) => vec![(named.joined, one, (named.widths.iter().sum(), width))],
     };
     parts.push(output);
-    let (mut layers, flat) = layers(op, tokens, activations, &parts)?;
+    let (mut layers, flat) = layers(op, numbers, joined, &parts)?;
     let output = layers.pop().expect("the output is the last of the parts");
     Ok((InputLayers { layers, widths: named.widths, inputs: width }, output, flat))
 }

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::ops::gated;
 use crate::ops::inputs::{InputLayers, Inputs, Named, half};
 use crate::ops::linear::{Hidden, row_width};
-use crate::ops::projection::{Layer, Projection};
+use crate::ops::projection::{Joined, Layer, Projection};
 use crate::ops::rms_norm::{FrozenNorm, NormLayer, normed};
 use crate::ops::slices::{added, floats, read, store, tensor_like};
 
@@ -36,6 +36,8 @@ pub struct MlpBlock<'a> {
     pub down: Projection<'a>,
     /// The norm of down's result, if there is one.
     pub after: Option<FrozenNorm<'a>>,
+    /// Where its adapters are kept as one vector, if nothing trains them.
+    pub joined: Option<&'a Joined>,
     /// F.
     pub width: usize,
 }
@@ -69,7 +71,7 @@ pub fn mlp_block(x: &Tensor, block: &MlpBlock) -> Result<Tensor> {
     let f = block.width;
     let named = Named { names: ["gate", "up"], joined: "gate_up", widths: [f, f], inputs: c };
     let (inputs, down, flat) =
-        half(OP, (row_width(x), x.dtype()), &block.inputs, &named, ("down", &block.down, (c, f)))?;
+        half(OP, (row_width(x), x.dtype()), block.joined, &block.inputs, &named, ("down", &block.down, (c, f)))?;
     let norm = |name: &'static str, norm: &Option<FrozenNorm>| {
         norm.as_ref().map(|n| NormLayer::new(OP, name, n, c)).transpose()
     };

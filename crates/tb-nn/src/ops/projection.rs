@@ -3,6 +3,8 @@
 //! A Candle op takes three arguments at most, so a block's adapters travel as one flat vector: A then B of each adapted
 //! projection, in order.
 
+use std::sync::{Arc, OnceLock};
+
 use candle_core::{DType, Result as CandleResult, Tensor};
 
 use crate::error::{Error, Result};
@@ -35,6 +37,20 @@ pub struct Projection<'a> {
     pub adapter: Option<Adapter<'a>>,
 }
 
+/// A block's adapters as one flat vector, kept where nothing trains them: in f32, on a GPU in the numbers of the activations. Who has a copy keeps it.
+#[derive(Clone, Debug, Default)]
+pub struct Joined(Arc<OnceLock<Tensor>>);
+
+impl Joined {
+    fn get_or_make(&self, make: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
+        if let Some(held) = self.0.get() {
+            return Ok(held.clone());
+        }
+        let made = make()?;
+        Ok(self.0.get_or_init(|| made).clone())
+    }
+}
+
 /// A projection inside an op: owns its constants and knows where its adapter lies in the flat vector.
 pub(crate) struct Layer {
     pub(crate) weight: Constant,
@@ -45,10 +61,11 @@ pub(crate) struct Layer {
 }
 
 /// The layers of a block on rows of `width` tokens in these numbers, and its adapters as one flat tensor, `None` where there is none.
+/// With `joined`, one that nothing trains is made once and kept there.
 pub(crate) fn layers(
     op: &'static str,
-    width: usize,
-    activations: DType,
+    (width, activations): (usize, DType),
+    joined: Option<&Joined>,
     projections: &[(&'static str, &Projection, (usize, usize))],
 ) -> Result<(Vec<Layer>, Option<Tensor>)> {
     let mut parts = Vec::new();
@@ -88,7 +105,16 @@ pub(crate) fn layers(
         Some(first) if parts.iter().any(|p| p.dtype() != first.dtype()) => {
             return Err(Error::value(op, "adapters of one block must share a dtype"));
         }
-        Some(_) => Some(Tensor::cat(&parts, 0)?.to_dtype(DType::F32)?),
+        Some(_) => {
+            let join = |dtype| Ok(Tensor::cat(&parts, 0)?.to_dtype(dtype)?);
+            Some(match joined.filter(|_| parts.iter().all(|p| !p.track_op())) {
+                None => join(DType::F32)?,
+                Some(joined) => {
+                    let dtype = if parts[0].device().is_cuda() { activations } else { DType::F32 };
+                    joined.get_or_make(|| join(dtype))?
+                }
+            })
+        }
     };
     Ok((made, flat))
 }

@@ -23,7 +23,7 @@ pub(super) struct Kept {
 impl Op {
     /// Rotates queries and keys in place.
     fn gpu_turn(&self, gpu: &Gpu, q: &mut Values, k: &mut Values, turn: Turn) -> Result<()> {
-        let Some(rotation) = &self.rotation else { return Ok(()) };
+        let Some(rotation) = &self.parts.rotation else { return Ok(()) };
         let Dims { rows, tokens, heads, kv_heads, size } = self.core.dims;
         rotation.gpu_turn(gpu, q, [rows, tokens, heads, size], turn)?;
         rotation.gpu_turn(gpu, k, [rows, tokens, kv_heads, size], turn)
@@ -45,11 +45,11 @@ impl Op {
         let x = View::of(gpu, x, layout)?;
         let flat = flat.map(|(s, l)| View::of(gpu, s, l)).transpose()?;
         let flat = Adapters::new(gpu, flat, x.dtype())?;
-        let normed = normed(gpu, self.before.as_ref(), x)?;
+        let normed = normed(gpu, self.parts.before.as_ref(), x)?;
         let n = normed.as_ref().map_or(x, Values::view);
-        let ([mut q, mut k, v], inputs) = self.inputs.gpu_forward(gpu, n, &flat)?;
+        let ([mut q, mut k, v], inputs) = self.parts.inputs.gpu_forward(gpu, n, &flat)?;
         drop(normed);
-        let attended = match &self.query_key {
+        let attended = match &self.parts.query_key {
             None => {
                 self.gpu_turn(gpu, &mut q, &mut k, Turn::Forward)?;
                 gpu.attention(&self.core, q.view(), k.view(), v.view())?
@@ -60,7 +60,7 @@ impl Op {
             }
         };
         let inner = (attended.out.view(), x);
-        let (result, y, output) = finished(gpu, &self.output, self.after.as_ref(), inner, &flat)?;
+        let (result, y, output) = finished(gpu, &self.parts.output, self.parts.after.as_ref(), inner, &flat)?;
         // The op object is made per call, so nothing was kept before.
         let _ = self.gpu_kept.set(Kept { q, k, v, attended, result, hidden: (inputs, output) });
         Ok(y.into_storage())
@@ -78,22 +78,24 @@ impl Op {
         let (inputs, output) = &kept.hidden;
         read_gpu!(gpu, xs = x);
         read_gpu!(gpu, dy = dy);
-        let gradients = Gradients::new(gpu, flat, xs.dtype())?;
+        let flat_at = flat.map(Tensor::storage_and_layout);
+        let flat_at = flat_at.as_ref().map(|(guard, layout)| View::of_storage(gpu, guard, layout)).transpose()?;
+        let gradients = Gradients::new(gpu, flat.zip(flat_at), xs.dtype())?;
         let (adapters, into) = (&gradients.adapters, gradients.view());
         let wanted = x.track_op();
-        let below = wanted || self.inputs.is_adapted();
+        let below = wanted || self.parts.inputs.is_adapted();
         let mut dattended = None;
         {
-            let through = through(gpu, self.after.as_ref(), kept.result.as_ref(), dy)?;
+            let through = through(gpu, self.parts.after.as_ref(), kept.result.as_ref(), dy)?;
             let dresult = through.as_ref().map_or(dy, Values::view);
             let attended = Some(kept.attended.out.view());
             let dx = below.then_some(&mut dattended);
-            self.output.gpu_backward(gpu, (attended, output), adapters, dresult, dx, into)?;
+            self.parts.output.gpu_backward(gpu, (attended, output), adapters, dresult, dx, into)?;
         }
         let Some(dattended) = dattended else { return Ok((None, gradients.into_tensor())) };
         let results = (kept.attended.out.view(), kept.attended.log_sums.view());
         let v = kept.v.view();
-        let [mut dq, mut dk, dv] = match &self.query_key {
+        let [mut dq, mut dk, dv] = match &self.parts.query_key {
             None => gpu.attention_back(&self.core, [kept.q.view(), kept.k.view(), v], results, dattended.view())?,
             Some(norms) => {
                 let (q, k) = self.gpu_normalised(gpu, norms, kept.q.view(), kept.k.view())?;
@@ -102,17 +104,17 @@ impl Op {
         };
         drop(dattended);
         self.gpu_turn(gpu, &mut dq, &mut dk, Turn::Back)?;
-        if let Some([nq, nk]) = &self.query_key {
+        if let Some([nq, nk]) = &self.parts.query_key {
             dq = nq.gpu_backward(gpu, kept.q.view(), dq.view(), None)?;
             dk = nk.gpu_backward(gpu, kept.k.view(), dk.view(), None)?;
         }
-        let normed = if self.inputs.is_adapted() { normed(gpu, self.before.as_ref(), xs)? } else { None };
-        let n = self.inputs.is_adapted().then(|| normed.as_ref().map_or(xs, Values::view));
+        let normed = if self.parts.inputs.is_adapted() { normed(gpu, self.parts.before.as_ref(), xs)? } else { None };
+        let n = self.parts.inputs.is_adapted().then(|| normed.as_ref().map_or(xs, Values::view));
         let mut dn = None;
-        self.inputs.gpu_backward(gpu, (n, inputs), adapters, [dq, dk, dv], wanted.then_some(&mut dn), into)?;
+        self.parts.inputs.gpu_backward(gpu, (n, inputs), adapters, [dq, dk, dv], wanted.then_some(&mut dn), into)?;
         let dflat = gradients.into_tensor();
         let Some(dn) = dn else { return Ok((None, dflat)) };
-        let dx = input_gradient(gpu, self.before.as_ref(), xs, dn.view(), dy)?;
+        let dx = input_gradient(gpu, self.parts.before.as_ref(), xs, dn.view(), dy)?;
         Ok((Some(dx.into_tensor(x.shape())), dflat))
     }
 }

@@ -51,6 +51,7 @@ fn llama<'a>(p: &'a Parts, inputs: Inputs<'a, 3>, output: Projection<'a>) -> Att
         kv_heads: K,
         size: D,
         sight: Sight::scaled(0.4),
+        joined: None,
         spans: None,
     }
 }
@@ -168,6 +169,7 @@ fn varied(t: &[Tensor], p: &Parts, v: Variant, fused: Fused) -> Result<Tensor> {
                 rotation: (v.rotated > 0).then_some(turning),
                 after: Some(norm(&after)),
                 sight: v.sight,
+                joined: None,
                 spans: Some(&spans),
                 ..llama(p, inputs, output)
             };

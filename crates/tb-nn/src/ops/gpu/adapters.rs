@@ -10,13 +10,21 @@ use crate::ops::linear::LowRank;
 const MOST_ADAPTERS: usize = 3;
 /// Largest rank of the kernels; they are compiled for 8 and 16.
 const MOST_RANK: usize = 16;
-/// Columns of a block, and its warps.
-const SPAN: usize = 256;
+/// Warps of a block, and the columns that each has.
 const WARPS: usize = 4;
-/// Rows of a chunk in the backward: a partial sum of dA for each.
-const CHUNK: usize = 128;
+const SPAN: usize = 64;
+/// Rows of a block of the forward.
+const ROWS: usize = 16;
 /// Rows of a block that adds to dx: few, so that there are blocks for every multiprocessor.
-const CHUNK_OF_X: usize = 32;
+const ROWS_OF_X: usize = 32;
+/// Blocks that make partial sums of dA: as many as a large GPU has at a time.
+const BLOCKS_OF_A: usize = 384;
+
+/// Rows of a chunk in the backward, of which there is a partial sum of dA: a function of the shape alone, so that sums have one order.
+fn chunk_rows(n: usize, inputs: usize) -> usize {
+    let chunks = BLOCKS_OF_A.div_ceil(inputs.div_ceil(SPAN));
+    n.div_ceil(chunks).next_multiple_of(WARPS * ROWS)
+}
 
 /// What the forward keeps for the backward.
 pub(crate) struct Narrow {
@@ -24,6 +32,13 @@ pub(crate) struct Narrow {
     pub(crate) h: Values,
     /// A bit per element of x, set where it is kept, as bytes; none where the mask is made again, or there is none.
     bits: Option<Values>,
+}
+
+impl Narrow {
+    /// Of an input of which nothing was dropped.
+    pub(super) fn whole(h: Values) -> Self {
+        Self { h, bits: None }
+    }
 }
 
 /// The backward of one adapter: what it kept, A (r, I), the gradient of h (N, r) and the place of that of A, (r, I) f32.
@@ -118,8 +133,7 @@ impl Gpu {
             (mask.map_or(n, |m| n / m.rows.max(1)) as i32).into(),
         ];
         let mut params: Vec<Param> = head.into_iter().chain(together.params(&views)).chain(tail).collect();
-        let rows = if r <= 8 { 2 } else { 1 };
-        let blocks = n.div_ceil(WARPS * rows) as u32;
+        let blocks = n.div_ceil(ROWS) as u32;
         // SAFETY: shapes were checked where the layers were made; x is aligned to groups of eight.
         unsafe { self.launch(("adapters_down", together.suffix()), ((blocks, 1), 32 * WARPS as u32), 0, &mut params)? };
         Ok(kept)
@@ -137,17 +151,18 @@ impl Gpu {
         let n = x.len() / i;
         let views: Vec<_> = adapters.iter().map(|b| (b.a, b.dh, b.kept.bits.as_ref().map(Values::view))).collect();
         let sizes: [Param; 4] = [(n as i32).into(), (i as i32).into(), (r as i32).into(), (count as i32).into()];
-        let (columns, chunks) = (i.div_ceil(SPAN) as u32, n.div_ceil(CHUNK));
+        let chunk = chunk_rows(n, i);
+        let chunks = n.div_ceil(chunk);
         let parts = self.new_values(chunks * count * r * i, DType::F32)?;
         let mut params: Vec<Param> = [parts.view().into(), x.into()]
             .into_iter()
             .chain(sizes)
             .chain(together.params(&views))
-            .chain([(CHUNK as i32).into()])
+            .chain([(chunk as i32).into()])
             .collect();
-        let grid = (columns, chunks as u32, count as u32);
+        let grid = (i.div_ceil(SPAN) as u32, chunks as u32);
         // SAFETY: as in the forward; every chunk writes its part.
-        unsafe { self.launch_with(("adapters_of_a", together.suffix()), (grid, 32 * WARPS as u32), 0, &mut params)? };
+        unsafe { self.launch(("adapters_of_a", together.suffix()), (grid, 32 * WARPS as u32), 0, &mut params)? };
         for (at, back) in adapters.iter().enumerate() {
             let mine = parts.view().part(at * r * i, parts.len() - at * r * i);
             let mut params = [
@@ -166,11 +181,11 @@ impl Gpu {
             .into_iter()
             .chain(sizes)
             .chain(together.params(&views))
-            .chain([together.scale().into(), (CHUNK_OF_X as i32).into()])
+            .chain([together.scale().into(), (ROWS_OF_X as i32).into()])
             .collect();
-        let grid = (columns, n.div_ceil(CHUNK_OF_X) as u32, 1);
+        let grid = (i.div_ceil(WARPS * SPAN) as u32, n.div_ceil(ROWS_OF_X) as u32);
         // SAFETY: as in the forward.
-        unsafe { self.launch_with(("adapters_back", together.suffix()), (grid, 32 * WARPS as u32), 0, &mut params) }
+        unsafe { self.launch(("adapters_back", together.suffix()), (grid, 32 * WARPS as u32), 0, &mut params) }
     }
 
     fn narrow_alone(&self, x: View, low: &LowRank, a: View) -> Result<Narrow> {
@@ -179,7 +194,7 @@ impl Gpu {
         let dropped = low.mask(n).map(|mask| self.dropout(x, &mask, None)).transpose()?.flatten();
         let x = dropped.as_ref().map_or(x, Values::view);
         let h = self.new_product((n, r, i), (Mat::rows(x, i), Mat::transposed(a, i)), 1.0, x.dtype())?;
-        Ok(Narrow { h, bits: None })
+        Ok(Narrow::whole(h))
     }
 
     fn narrow_back_alone(&self, x: View, back: &NarrowBack, dx: Option<&mut Values>) -> Result<()> {

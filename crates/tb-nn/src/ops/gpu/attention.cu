@@ -218,76 +218,126 @@ struct Cached {
   int length, capacity;
 };
 
-// Writes the keys and values (B, width) of one layer's new tokens behind those that are held; `length` counts them already.
-template <typename T>
-__device__ void cache_append(const Cached *caches, const T *k, const T *v, int layer, int width) {
-  const Cached cache = caches[blockIdx.x];
-  T *keys = (T *)cache.base + (size_t)layer * 2 * cache.capacity * width;
-  T *values = keys + (size_t)cache.capacity * width;
-  const size_t to = (size_t)(cache.length - 1) * width, from = (size_t)blockIdx.x * width;
-  for (int i = threadIdx.x; i < width; i += blockDim.x) {
-    keys[to + i] = k[from + i];
-    values[to + i] = v[from + i];
-  }
-}
-#define P(T) (const Cached *caches, const T *k, const T *v, int layer, int width)
-BOTH(cache_append, P, (caches, k, v, layer, width))
-#undef P
+// Keys that a block takes before it is worth another one.
+#define LEAST_KEYS 256
+// Keys of a group of lanes that are under way together.
+#define AT_ONCE 4
+#define DECODE_THREADS 256
 
-// One new token per row against its cache. A block per row and head; its warps share the keys, and their parts are joined in order.
-template <typename T>
-__device__ void decode_attention(T *out, const T *q, const Cached *caches, int layer, int heads, int kv_heads, int size, Sight sight) {
-  __shared__ float mine[MOST], tops[8], sums[8], parts[8][MOST];
-  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
-  const int row = blockIdx.x, head = blockIdx.y, kv = head / (heads / kv_heads);
+// One new token per row against its cache, which its key and value become a part of: `length` counts them already. A block per row, head and
+// share of the keys; LANES lanes take a key, eight of its values each. The last block of a head adds up the shares, in order; its number in
+// `arrived` is zero before and after.
+template <typename T, int LANES>
+__device__ __forceinline__ void decode_attention(T *out, float *parts, unsigned int *arrived, const T *q, const T *k, const T *v,
+                                                 const Cached *caches, int layer, int heads, int kv_heads, int size, Sight sight) {
+  constexpr int GROUPS = DECODE_THREADS / LANES, MOST_SIZE = 8 * LANES;
+  __shared__ float tops[GROUPS], sums[GROUPS], accs[GROUPS][MOST_SIZE];
+  __shared__ int is_last;
+  const int lane = threadIdx.x % LANES, group = threadIdx.x / LANES;
+  const int row = blockIdx.x, head = blockIdx.y, of_group = heads / kv_heads, kv = head / of_group;
   const Cached cache = caches[row];
-  const int length = cache.length, width = kv_heads * size;
-  const T *k = (const T *)cache.base + (size_t)layer * 2 * cache.capacity * width, *v = k + (size_t)cache.capacity * width;
+  const int length = cache.length, width = kv_heads * size, first = sight.window > 0 ? max(0, length - sight.window) : 0;
+  const int share = max(LEAST_KEYS, (length - first + (int)gridDim.z - 1) / (int)gridDim.z);
+  const int shares = (length - first + share - 1) / share;
+  if ((int)blockIdx.z >= shares) return;
+  const int from = first + blockIdx.z * share, to = min(length, from + share);
+  T *keys = (T *)cache.base + (size_t)layer * 2 * cache.capacity * width, *values = keys + (size_t)cache.capacity * width;
+  const T *new_k = k + (size_t)row * width + kv * size, *new_v = v + (size_t)row * width + kv * size;
+  if (to == length && head % of_group == 0) {
+    const size_t at = (size_t)(length - 1) * width + kv * size;
+    for (int d = threadIdx.x; d < size; d += DECODE_THREADS) keys[at + d] = new_k[d], values[at + d] = new_v[d];
+  }
   const size_t at = ((size_t)row * heads + head) * size;
-  for (int d = threadIdx.x; d < size; d += blockDim.x) mine[d] = widen(q[at + d]);
-  __syncthreads();
-  const int first = sight.window > 0 ? max(0, length - sight.window) : 0;
-  float top = -INFINITY, sum = 0.f, acc[SLOTS];
+  const int mine = 8 * lane;
+  const bool whole = size % 8 == 0 && (((uintptr_t)q | (uintptr_t)k | (uintptr_t)v | (uintptr_t)cache.base) & 31) == 0;
+  const bool any = mine < size;
+  float of_q[8] = {}, acc[8] = {}, top = -INFINITY, sum = 0.f;
+  if (any) take_8(of_q, q + at, mine, size, whole);
+  for (int base = from; base < to; base += GROUPS * AT_ONCE) {
+    float of_k[AT_ONCE][8] = {}, of_v[AT_ONCE][8] = {}, s[AT_ONCE];
 #pragma unroll
-  for (int i = 0; i < SLOTS; ++i) acc[i] = 0.f;
-  for (int tile = first + 32 * warp; tile < length; tile += 32 * warps) {
-    const int key = tile + lane;
-    float s = -INFINITY, slope;
-    if (key < length) s = scored(dot_row(mine, k + ((size_t)key * kv_heads + kv) * size, size), sight, slope);
-    const float higher = fmaxf(top, warp_max(s));
-    const float correction = __expf(top - higher);
-    const float p = key < length ? __expf(s - higher) : 0.f;
-    sum = sum * correction + warp_sum(p);
-    top = higher;
+    for (int u = 0; u < AT_ONCE; ++u) {
+      const int key = base + group + GROUPS * u;
+      if (!any || key >= to) continue;
+      const size_t place = (size_t)key * width + kv * size;
+      // What this step adds may not be in its place yet.
+      take_8(of_k[u], key == length - 1 ? new_k : keys + place, mine, size, whole);
+      take_8(of_v[u], key == length - 1 ? new_v : values + place, mine, size, whole);
+    }
+    float highest = top;
 #pragma unroll
-    for (int i = 0; i < SLOTS; ++i) acc[i] *= correction;
-    const int n = min(32, length - tile);
-    for (int j = 0; j < n; ++j) {
-      const float weight = __shfl_sync(0xffffffffu, p, j);
-      const T *from = v + ((size_t)(tile + j) * kv_heads + kv) * size;
+    for (int u = 0; u < AT_ONCE; ++u) {
+      s[u] = 0.f;
 #pragma unroll
-      for (int i = 0; i < SLOTS; ++i)
-        if (lane + 32 * i < size) acc[i] += weight * widen(from[lane + 32 * i]);
+      for (int d = 0; d < 8; ++d) s[u] += of_q[d] * of_k[u][d];
+#pragma unroll
+      for (int d = LANES / 2; d > 0; d >>= 1) s[u] += __shfl_xor_sync(0xffffffffu, s[u], d);
+      float slope;
+      s[u] = base + group + GROUPS * u < to ? scored(s[u], sight, slope) : -INFINITY;
+      highest = fmaxf(highest, s[u]);
+    }
+    if (highest == -INFINITY) continue;
+    const float correction = __expf(top - highest);
+    top = highest;
+    sum *= correction;
+#pragma unroll
+    for (int d = 0; d < 8; ++d) acc[d] *= correction;
+#pragma unroll
+    for (int u = 0; u < AT_ONCE; ++u) {
+      const float p = __expf(s[u] - highest);
+      sum += p;
+#pragma unroll
+      for (int d = 0; d < 8; ++d) acc[d] += p * of_v[u][d];
     }
   }
-  if (lane == 0) {
-    tops[warp] = top;
-    sums[warp] = sum;
-  }
+  if (lane == 0) tops[group] = top, sums[group] = sum;
 #pragma unroll
-  for (int i = 0; i < SLOTS; ++i)
-    if (lane + 32 * i < size) parts[warp][lane + 32 * i] = acc[i];
+  for (int d = 0; d < 8; ++d) accs[group][mine + d] = acc[d];
   __syncthreads();
   float highest = -INFINITY, total = 0.f;
-  for (int w = 0; w < warps; ++w) highest = fmaxf(highest, tops[w]);
-  for (int w = 0; w < warps; ++w) total += sums[w] * __expf(tops[w] - highest);
-  for (int d = threadIdx.x; d < size; d += blockDim.x) {
+  for (int g = 0; g < GROUPS; ++g) highest = fmaxf(highest, tops[g]);
+  for (int g = 0; g < GROUPS; ++g) total += sums[g] * __expf(tops[g] - highest);
+  float *part = parts + (((size_t)row * heads + head) * gridDim.z + blockIdx.z) * (MOST_SIZE + 2);
+  for (int d = threadIdx.x; d < size; d += DECODE_THREADS) {
     float y = 0.f;
-    for (int w = 0; w < warps; ++w) y += parts[w][d] * __expf(tops[w] - highest);
+    for (int g = 0; g < GROUPS; ++g) y += accs[g][d] * __expf(tops[g] - highest);
+    if (shares == 1) narrow(out[at + d], y / total);
+    else part[2 + d] = y;
+  }
+  if (shares == 1) return;
+  if (threadIdx.x == 0) part[0] = highest, part[1] = total;
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) is_last = atomicInc(arrived + row * heads + head, shares - 1) == (unsigned int)shares - 1;
+  __syncthreads();
+  if (!is_last) return;
+  __threadfence();
+  const volatile float *all = parts + ((size_t)row * heads + head) * gridDim.z * (MOST_SIZE + 2);
+  highest = -INFINITY, total = 0.f;
+  for (int i = 0; i < shares; ++i) highest = fmaxf(highest, all[i * (MOST_SIZE + 2)]);
+  for (int i = 0; i < shares; ++i) total += all[i * (MOST_SIZE + 2) + 1] * __expf(all[i * (MOST_SIZE + 2)] - highest);
+  for (int d = threadIdx.x; d < size; d += DECODE_THREADS) {
+    float y = 0.f;
+    for (int i = 0; i < shares; ++i) y += all[i * (MOST_SIZE + 2) + 2 + d] * __expf(all[i * (MOST_SIZE + 2)] - highest);
     narrow(out[at + d], y / total);
   }
 }
-#define P(T) \
-  (T * out, const T *q, const Cached *caches, int layer, int heads, int kv_heads, int size, float scale, float cap, int window)
-BOTH(decode_attention, P, (out, q, caches, layer, heads, kv_heads, size, Sight{scale, cap, window}))
+#define DECODE(LANES)                                                                                                                   \
+  template <typename T>                                                                                                                 \
+  __device__ __forceinline__ void decode_attention_##LANES(T *out, float *parts, unsigned int *arrived, const T *q, const T *k, const T *v, \
+                                                           const Cached *caches, int layer, int heads, int kv_heads, int size, Sight sight) { \
+    decode_attention<T, LANES>(out, parts, arrived, q, k, v, caches, layer, heads, kv_heads, size, sight);                              \
+  }
+DECODE(8)
+DECODE(16)
+DECODE(32)
+#undef DECODE
+#define P(T)                                                                                                                          \
+  (T * out, float *parts, unsigned int *arrived, const T *q, const T *k, const T *v, const Cached *caches, int layer, int heads,      \
+   int kv_heads, int size, float scale, float cap, int window)
+#define A (out, parts, arrived, q, k, v, caches, layer, heads, kv_heads, size, Sight{scale, cap, window})
+BOTH(decode_attention_8, P, A)
+BOTH(decode_attention_16, P, A)
+BOTH(decode_attention_32, P, A)
+#undef A
 #undef P

@@ -1,19 +1,14 @@
-//! Causal attention on a GPU: tensor cores for bf16 heads of 64 or 128, else the kernels for heads of any size.
-
-use std::sync::Arc;
+//! Causal attention on a GPU: tensor cores for bf16 heads of 64 or 128, by Hopper's own instructions where it is one, else the kernels for heads
+//! of any size.
 
 use candle_core::{DType, Result};
-use cudarc::driver::CudaSlice;
 
 use super::{Gpu, Param, Values, View, suffix};
 use crate::ops::attention::{Core, Dims, Sight};
 
 /// Largest head of the kernels.
-const MOST_SIZE: usize = 256;
-/// Queries or keys of a block on tensor cores, and its threads.
-const TILE: usize = 64;
-const TILE_THREADS: u32 = 128;
-/// Warps of a block otherwise, one per query or key.
+pub(super) const MOST_SIZE: usize = 256;
+/// Warps of a block of the kernels for any size, one per query or key.
 const WARPS: usize = 4;
 
 /// The result of attention, and what its backward needs of it.
@@ -24,10 +19,138 @@ pub(crate) struct Attended {
     pub(crate) log_sums: Values,
 }
 
+/// A kernel on tensor cores, and the shared memory that a block of it asks for, in bytes.
+#[derive(Clone, Copy)]
+struct Kernel {
+    name: &'static str,
+    shared: usize,
+}
+
+/// The kernels on tensor cores for heads of one size.
+struct Tiled {
+    forward: Kernel,
+    of_queries: Kernel,
+    of_keys: Kernel,
+    /// What their names end with.
+    of_size: &'static str,
+    /// Queries or keys of a block.
+    tile: usize,
+    threads: u32,
+    /// Hopper's: the grid has the heads before the tiles, and a block of `of_keys` adds up any number of query heads.
+    hopper: bool,
+}
+
+/// What it costs to write, read and add one part of a tile's dk and dv, in products of a tile of queries with a tile of keys on one
+/// multiprocessor: 2,048 bytes for each value of a head, at 3 TB/s, against 131,072 operations, at a 132nd of 450 TFLOP/s.
+const JOIN: usize = 3;
+
+impl Tiled {
+    /// That of a call, where it has one.
+    fn of(gpu: &Gpu, core: &Core, dtype: DType) -> Option<Self> {
+        let of_size = match (dtype, core.dims.size) {
+            (DType::BF16, 64) => "_64",
+            (DType::BF16, 128) => "_128",
+            _ => return None,
+        };
+        // Hopper's kernels look for the highest score before they scale it.
+        let hopper = gpu.hopper && core.sight.scale > 0.0;
+        Some(if hopper { Self::wgmma(core.dims.size, of_size) } else { Self::mma(core.dims.size, of_size) })
+    }
+
+    /// The kernels of `attention_mma.cu`.
+    fn mma(size: usize, of_size: &'static str) -> Self {
+        let tile = 64;
+        // Keys, or queries in the backward of keys, that a block holds at a time.
+        let held = if size == 64 { 64 } else { 32 };
+        let rows_bytes = |rows: usize| rows * (size + 8) * 2;
+        let of_queries = rows_bytes(2 * tile + 2 * held);
+        Self {
+            forward: Kernel { name: "attention_mma", shared: rows_bytes(tile + 4 * held) },
+            of_queries: Kernel { name: "attention_mma_dq", shared: of_queries },
+            // And each query's sum and delta.
+            of_keys: Kernel { name: "attention_mma_dkv", shared: of_queries + 2 * held * 4 },
+            of_size,
+            tile,
+            threads: 128,
+            hopper: false,
+        }
+    }
+
+    /// The kernels of `attention_wgmma.cu`.
+    fn wgmma(size: usize, of_size: &'static str) -> Self {
+        let tile = 128;
+        // Tiles that stay, then places for so many rows of two operands, with numbers of each row and four barriers. They begin at a
+        // multiple of 1,024 bytes.
+        let shared = |tiles: usize, (places, rows): (usize, usize), row_numbers: usize| {
+            1024 + tiles * tile * size * 2 + places * (rows * (2 * size * 2 + row_numbers * 4) + 4 * 8)
+        };
+        let keys = (2, 128);
+        let queries = if size == 64 { (2, 128) } else { (3, 64) };
+        Self {
+            forward: Kernel { name: "attention_wgmma", shared: shared(1, keys, 0) },
+            of_queries: Kernel { name: "attention_wgmma_dq", shared: shared(2, keys, 0) },
+            // Each query's sum and delta.
+            of_keys: Kernel { name: "attention_wgmma_dkv", shared: shared(2, queries, 2) },
+            of_size,
+            tile,
+            threads: 384,
+            hopper: true,
+        }
+    }
+
+    /// Each tile's first token of its run, the tile's first token in the run, and the run's tokens.
+    fn tiles(&self, runs: &[(usize, usize)]) -> Vec<[u32; 3]> {
+        let of_run = |&(base, length): &(usize, usize)| {
+            (0..length).step_by(self.tile).map(move |first| [base as u32, first as u32, length as u32])
+        };
+        let mut tiles: Vec<[u32; 3]> = runs.iter().flat_map(of_run).collect();
+        // Those that see most keys first, so that the blocks finish together.
+        tiles.sort_by_key(|[_, first, _]| std::cmp::Reverse(*first));
+        tiles
+    }
+
+    fn grid(&self, tiles: usize, heads: usize) -> (u32, u32) {
+        let (tiles, heads) = (tiles as u32, heads as u32);
+        if self.hopper { (heads, tiles) } else { (tiles, heads) }
+    }
+
+    /// How many tiles of queries see each tile of keys.
+    fn seen_by(&self, core: &Core) -> Vec<usize> {
+        let (tile, window) = (self.tile, core.sight.window);
+        let of_run = |&(_, length): &(usize, usize)| {
+            (0..length).step_by(tile).map(move |first| {
+                let end = window.map_or(length, |window| length.min((first + tile - 1).saturating_add(window)));
+                (end - first).div_ceil(tile)
+            })
+        };
+        core.runs.iter().flat_map(of_run).collect()
+    }
+
+    /// In how many parts dk and dv are made, by blocks of their own: a divisor of the query heads of a group.
+    ///
+    /// The time is at least that of the longest block, and at least an equal share of all the work for each of the `units`
+    /// multiprocessors. As the longest blocks start first, it is about the larger of the two: causal tiles of long runs balance from two
+    /// blocks per multiprocessor on. More parts make shorter blocks, but have to be joined. The divisor is taken that costs least.
+    fn parts(&self, core: &Core, units: usize) -> usize {
+        let Dims { heads, kv_heads, .. } = core.dims;
+        let group = heads / kv_heads;
+        if !self.hopper {
+            return group;
+        }
+        let seen_by = self.seen_by(core);
+        let (longest, all) = (seen_by.iter().copied().max().unwrap_or(0), seen_by.iter().sum::<usize>());
+        let cost = |parts: &usize| {
+            let join = if *parts == 1 { 0 } else { JOIN * seen_by.len() * kv_heads * parts };
+            (longest * (group / parts) * units).max(all * heads) + join
+        };
+        (1..=group).filter(|parts| group % parts == 0).min_by_key(cost).unwrap_or(group)
+    }
+}
+
 /// How a call is computed.
 struct Way {
-    /// On tensor cores: kernels by the size of a head.
-    tiled: Option<&'static str>,
+    /// On tensor cores.
+    tiled: Option<Tiled>,
     /// Either the tiles, or the number of each token's run followed by the runs, as words.
     lists: Vec<u32>,
     /// Tiles, or words before the runs.
@@ -36,30 +159,21 @@ struct Way {
     padded: bool,
 }
 
-fn sight_params(sight: Sight) -> [Param; 3] {
+pub(super) fn sight_params(sight: Sight) -> [Param; 3] {
     [sight.scale.into(), sight.soft_cap.unwrap_or(0.0).into(), (sight.window.unwrap_or(0) as i32).into()]
 }
 
 impl Way {
-    fn of(core: &Core, dtype: DType) -> Result<Self> {
+    fn of(gpu: &Gpu, core: &Core, dtype: DType) -> Result<Self> {
         let Dims { rows, tokens, size, .. } = core.dims;
         if size > MOST_SIZE {
             candle_core::bail!("attention on a GPU takes heads of at most {MOST_SIZE} values, got {size}");
         }
-        let tiled = match (dtype, size) {
-            (DType::BF16, 64) => Some("_64"),
-            (DType::BF16, 128) => Some("_128"),
-            _ => None,
-        };
+        let tiled = Tiled::of(gpu, core, dtype);
         let held: usize = core.runs.iter().map(|(_, length)| length).sum();
         let padded = held < rows * tokens;
-        if tiled.is_some() {
-            let mut tiles: Vec<[u32; 3]> = Vec::new();
-            for (base, length) in &core.runs {
-                tiles.extend((0..*length).step_by(TILE).map(|first| [*base as u32, first as u32, *length as u32]));
-            }
-            // Those that see most keys first, so that the blocks finish together.
-            tiles.sort_by_key(|[_, first, _]| std::cmp::Reverse(*first));
+        if let Some(kernels) = &tiled {
+            let tiles = kernels.tiles(&core.runs);
             return Ok(Self { tiled, count: tiles.len(), lists: tiles.concat(), padded });
         }
         let mut lists = vec![u32::MAX; rows * tokens];
@@ -77,117 +191,11 @@ impl Way {
     }
 }
 
-/// Keys, or queries in the backward of keys, that a block on tensor cores holds at a time.
-fn held_at_once(size: usize) -> usize {
-    if size == 64 { 64 } else { 32 }
-}
-
-/// Shared memory of so many rows of a head of `size`.
-fn rows_bytes(rows: usize, size: usize) -> usize {
-    rows * (size + 8) * 2
-}
-
-/// The keys and values of one row, all layers: (layers, 2, capacity, width), keys before values.
-pub(crate) struct Cache {
-    values: Values,
-    layers: usize,
-    width: usize,
-    capacity: usize,
-    /// Tokens held.
-    tokens: usize,
-}
-
-/// Tokens that a cache has room for at first, and by how many its room is rounded up.
-const ROOM: usize = 256;
-
-impl Cache {
-    /// An empty cache with room for so many tokens of `width` values in each layer.
-    pub(crate) fn new(gpu: &Gpu, (layers, width): (usize, usize), tokens: usize, dtype: DType) -> Result<Self> {
-        let capacity = tokens.next_multiple_of(ROOM).max(ROOM);
-        let values = gpu.new_values(layers * 2 * capacity * width, dtype)?;
-        Ok(Self { values, layers, width, capacity, tokens: 0 })
-    }
-
-    /// Makes room for another token and counts it.
-    fn grow(&mut self, gpu: &Gpu) -> Result<()> {
-        if self.tokens == self.capacity {
-            let capacity = 2 * self.capacity;
-            let mut wider = gpu.new_values(self.layers * 2 * capacity * self.width, self.values.dtype())?;
-            let row = self.capacity * self.width;
-            gpu.paste(&mut wider, 2 * row, 0, self.values.view(), row)?;
-            (self.values, self.capacity) = (wider, capacity);
-        }
-        self.tokens += 1;
-        Ok(())
-    }
-
-    /// Takes the keys and values (tokens, width) of a whole prompt in one layer.
-    pub(crate) fn fill(&mut self, gpu: &Gpu, layer: usize, keys: View, values: View) -> Result<()> {
-        let row = self.capacity * self.width;
-        for (half, from) in [keys, values].into_iter().enumerate() {
-            gpu.copy(self.values.view().part((2 * layer + half) * row, from.len()), from)?;
-        }
-        self.tokens = keys.len() / self.width;
-        Ok(())
-    }
-}
-
-/// Several rows' caches in one step.
-pub(crate) struct CachedRows {
-    table: Arc<CudaSlice<u32>>,
-    rows: usize,
-}
-
 impl Gpu {
-    /// Makes room for a new token in each cache; the caches must stay until the step is over.
-    pub(crate) fn step_caches<'a>(&self, caches: impl Iterator<Item = &'a mut Cache>) -> Result<CachedRows> {
-        let mut table = Vec::new();
-        for cache in caches {
-            cache.grow(self)?;
-            table.extend(super::halves(cache.values.view().at()));
-            table.extend([cache.tokens as u32, cache.capacity as u32]);
-        }
-        Ok(CachedRows { rows: table.len() / 4, table: self.uploaded(&table)? })
-    }
-
-    /// Adds each row's new key and value (B, K, D) to its cache and attends to all of it: q and the result are (B, H, D).
-    pub(crate) fn decode_attention(
-        &self,
-        caches: &CachedRows,
-        layer: usize,
-        (q, k, v): (View, View, View),
-        (heads, kv_heads, size): (usize, usize, usize),
-        sight: Sight,
-    ) -> Result<Values> {
-        if size > MOST_SIZE {
-            candle_core::bail!("attention on a GPU takes heads of at most {MOST_SIZE} values, got {size}");
-        }
-        let out = self.new_values(q.len(), q.dtype())?;
-        let (table, layer) = (self.address(&caches.table), layer as i32);
-        let rows = caches.rows as u32;
-        // SAFETY: the table names caches that live until the step is over, each with room for its new token.
-        unsafe {
-            let mut params = [table.into(), k.into(), v.into(), layer.into(), ((kv_heads * size) as i32).into()];
-            self.launch(("cache_append", suffix(q.dtype())), ((rows, 1), 256), 0, &mut params)?;
-            let head: [Param; 7] = [
-                out.view().into(),
-                q.into(),
-                table.into(),
-                layer.into(),
-                (heads as i32).into(),
-                (kv_heads as i32).into(),
-                (size as i32).into(),
-            ];
-            let mut params: Vec<Param> = head.into_iter().chain(sight_params(sight)).collect();
-            self.launch(("decode_attention", suffix(q.dtype())), ((rows, heads as u32), 256), 0, &mut params)?;
-        }
-        Ok(out)
-    }
-
     /// Attention of q (B, T, H, D) over k and v (B, T, K, D).
     pub(crate) fn attention(&self, core: &Core, q: View, k: View, v: View) -> Result<Attended> {
         let Dims { rows, tokens, heads, kv_heads, size } = core.dims;
-        let way = Way::of(core, q.dtype())?;
+        let way = Way::of(self, core, q.dtype())?;
         let out = way.new_values(self, q.len(), q.dtype())?;
         let log_sums = way.new_values(self, rows * tokens * heads, DType::F32)?;
         let lists = self.uploaded(&way.lists)?;
@@ -196,17 +204,11 @@ impl Gpu {
         let heads_of: [Param; 2] = [(heads as i32).into(), (kv_heads as i32).into()];
         // SAFETY: the lists name tokens of the batch; every value has the shape that the sizes say.
         unsafe {
-            if let Some(of_size) = way.tiled {
+            if let Some(tiled) = &way.tiled {
                 params.push(at.into());
                 params.extend(heads_of);
                 params.extend(sight_params(core.sight));
-                let grid = (way.count as u32, heads as u32);
-                self.launch(
-                    ("attention_mma", of_size),
-                    (grid, TILE_THREADS),
-                    rows_bytes(TILE + 4 * held_at_once(size), size),
-                    &mut params,
-                )?;
+                self.launch_tiled((tiled, tiled.forward), tiled.grid(way.count, heads), &mut params)?;
             } else {
                 let lists: [Param; 3] =
                     [at.into(), (at + 4 * way.count as u64).into(), ((rows * tokens) as i32).into()];
@@ -230,7 +232,7 @@ impl Gpu {
         dy: View,
     ) -> Result<[Values; 3]> {
         let Dims { rows, tokens, heads, kv_heads, size } = core.dims;
-        let way = Way::of(core, q.dtype())?;
+        let way = Way::of(self, core, q.dtype())?;
         let dtype = q.dtype();
         let deltas = self.new_values(rows * tokens * heads, DType::F32)?;
         let lists = self.uploaded(&way.lists)?;
@@ -246,24 +248,11 @@ impl Gpu {
         let dq = way.new_values(self, q.len(), dtype)?;
         let heads_of: [Param; 2] = [(heads as i32).into(), (kv_heads as i32).into()];
         let sight = sight_params(core.sight);
-        if let Some(of_size) = way.tiled {
-            let parts = [way.new_values(self, q.len(), DType::F32)?, way.new_values(self, q.len(), DType::F32)?];
-            let grid = (way.count as u32, heads as u32);
+        if let Some(tiled) = &way.tiled {
             let tail: Vec<Param> = inputs.into_iter().chain([at.into()]).chain(heads_of).chain(sight).collect();
-            let held = held_at_once(size);
-            let of_queries = rows_bytes(2 * TILE + 2 * held, size);
-            // And each query's sum and delta.
-            let of_keys = of_queries + 2 * held * 4;
             // SAFETY: as in the forward.
-            unsafe {
-                let mut params: Vec<Param> = [dq.view().into()].into_iter().chain(tail.clone()).collect();
-                self.launch(("attention_mma_dq", of_size), (grid, TILE_THREADS), of_queries, &mut params)?;
-                let mut params: Vec<Param> =
-                    [parts[0].view().into(), parts[1].view().into()].into_iter().chain(tail).collect();
-                self.launch(("attention_mma_dkv", of_size), (grid, TILE_THREADS), of_keys, &mut params)?;
-            }
-            let [dk, dv] = parts.map(|part| self.joined(part.view(), (heads / kv_heads, size), k.len()));
-            return Ok([dq, dk?, dv?]);
+            let [dk, dv] = unsafe { self.tiled_back(core, (&way, tiled), dq.view(), &tail)? };
+            return Ok([dq, dk, dv]);
         }
         let grads = [self.new_values(k.len(), dtype)?, self.new_values(v.len(), dtype)?];
         let tail: Vec<Param> = inputs
@@ -287,11 +276,59 @@ impl Gpu {
         Ok([dq, dk, dv])
     }
 
-    /// The sums over the query heads of each group.
-    fn joined(&self, parts: View, (group, size): (usize, usize), n: usize) -> Result<Values> {
+    /// Starts a kernel on tensor cores.
+    ///
+    /// # Safety
+    /// As [`Self::launch`].
+    unsafe fn launch_tiled(
+        &self,
+        (tiled, kernel): (&Tiled, Kernel),
+        grid: (u32, u32),
+        params: &mut [Param],
+    ) -> Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe { self.launch((kernel.name, tiled.of_size), (grid, tiled.threads), kernel.shared, params) }
+    }
+
+    /// Writes dq and gives dk and dv; `tail`: the kernels' parameters after those.
+    ///
+    /// # Safety
+    /// As [`Self::launch`].
+    unsafe fn tiled_back(
+        &self,
+        core: &Core,
+        (way, tiled): (&Way, &Tiled),
+        dq: View,
+        tail: &[Param],
+    ) -> Result<[Values; 2]> {
+        let Dims { rows, tokens, heads, kv_heads, size } = core.dims;
+        let (n, parts) = (rows * tokens * kv_heads * size, tiled.parts(core, self.units));
+        // Where there is one part, Hopper's kernel writes the result itself.
+        let whole = tiled.hopper && parts == 1;
+        let dtype = if whole { DType::BF16 } else { DType::F32 };
+        let [dk, dv] = [way.new_values(self, n * parts, dtype)?, way.new_values(self, n * parts, dtype)?];
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut params: Vec<Param> = [dq.into()].into_iter().chain(tail.iter().copied()).collect();
+            self.launch_tiled((tiled, tiled.of_queries), tiled.grid(way.count, heads), &mut params)?;
+            let mut params: Vec<Param> =
+                [dk.view().into(), dv.view().into()].into_iter().chain(tail.iter().copied()).collect();
+            if tiled.hopper {
+                params.push((parts as i32).into());
+            }
+            self.launch_tiled((tiled, tiled.of_keys), tiled.grid(way.count, kv_heads * parts), &mut params)?;
+        }
+        if whole {
+            return Ok([dk, dv]);
+        }
+        Ok([self.joined(dk.view(), (parts, size), n)?, self.joined(dv.view(), (parts, size), n)?])
+    }
+
+    /// The sums of the parts of each head.
+    fn joined(&self, from: View, (parts, size): (usize, usize), n: usize) -> Result<Values> {
         let out = self.new_values(n, DType::BF16)?;
-        let mut params = [out.view().into(), parts.into(), (group as i32).into(), (size as i32).into(), n.into()];
-        // SAFETY: the parts hold `group` heads for each of the result's.
+        let mut params = [out.view().into(), from.into(), (parts as i32).into(), (size as i32).into(), n.into()];
+        // SAFETY: there are `parts` heads for each of the result's.
         unsafe { self.over(("attention_join", ""), n, &mut params)? };
         Ok(out)
     }

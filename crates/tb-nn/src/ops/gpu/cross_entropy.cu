@@ -1,4 +1,4 @@
-// Softmax and cross-entropy of rows of logits that exist already. Sums in f32, a block per row.
+// Softmax and cross-entropy of rows of logits that exist already, and the largest of a row. Sums in f32, a block per row.
 #include "common.cuh"
 
 // The row's negative log-likelihood to nll[row]; with `keep` the row of f32 logits becomes softmax - onehot (times the slope of the cap)
@@ -72,4 +72,32 @@ extern "C" __global__ void sum_all(float *out, const float *values, size_t n) {
     __syncthreads();
   }
   if (threadIdx.x == 0) *out = (float)parts[0];
+}
+
+// Of two logits the larger, of equals the one with the lower id.
+__device__ __forceinline__ void better(float &top, uint32_t &id, float other, uint32_t other_id) {
+  if (other > top || (other == top && other_id < id)) top = other, id = other_id;
+}
+
+// The id of each row's largest logit, the lowest among equals; 0xffffffff where a logit is not a number.
+extern "C" __global__ void best_logits(uint32_t *out, const float *logits, int v) {
+  __shared__ float tops[32];
+  __shared__ uint32_t ids[32];
+  const float *row = logits + (size_t)blockIdx.x * v;
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
+  float top = -INFINITY;
+  uint32_t id = 0xfffffffeu;  // behind every id, so that a row of -inf gives its first
+  int damaged = 0;
+  for (int i = threadIdx.x; i < v; i += blockDim.x) {
+    damaged |= isnan(row[i]);
+    better(top, id, row[i], i);
+  }
+  damaged = __syncthreads_or(damaged);
+#pragma unroll
+  for (int d = 16; d > 0; d >>= 1) better(top, id, __shfl_xor_sync(0xffffffffu, top, d), __shfl_xor_sync(0xffffffffu, id, d));
+  if (lane == 0) tops[warp] = top, ids[warp] = id;
+  __syncthreads();
+  if (threadIdx.x > 0) return;
+  for (int w = 1; w < warps; ++w) better(top, id, tops[w], ids[w]);
+  out[blockIdx.x] = damaged ? 0xffffffffu : id;
 }

@@ -253,6 +253,19 @@ impl Gpu {
         unsafe { self.launch(kernel, ((targets.len() as u32, 1), 1024), 0, &mut params) }
     }
 
+    /// The id of the largest of each row of `v` f32 logits, the lowest among equals; none for a row with one that is not a number.
+    pub(crate) fn best_logits(&self, logits: View, v: usize) -> Result<Vec<Option<u32>>> {
+        let rows = logits.len() / v;
+        // SAFETY: a block per row writes its one number.
+        let ids: Vec<u32> = unsafe {
+            let out = self.device.alloc::<u32>(rows)?;
+            let mut params = [self.address(&out).into(), logits.into(), (v as i32).into()];
+            self.launch(("best_logits", ""), ((rows as u32, 1), 1024), 0, &mut params)?;
+            self.device.clone_dtoh(&out)?
+        };
+        Ok(ids.into_iter().map(|id| (id != u32::MAX).then_some(id)).collect())
+    }
+
     /// AdamW's step of f32 tensors (values, gradient, mean, square, what decay leaves), the gradients times `by`.
     pub(crate) fn adamw(&self, all: &[(&Tensor, &Tensor, &Tensor, &Tensor, f32)], by: f32, s: Scalars) -> Result<()> {
         let mut table: Vec<u32> = Vec::with_capacity(12 * all.len());

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::{Adapters, Gpu, Half, Values, View, read_gpu};
+use super::{Adapters, Gpu, Half, Values, View};
 use crate::ops::projection::Layer;
 use crate::ops::rms_norm::NormLayer;
 
@@ -48,17 +48,16 @@ pub(crate) fn input_gradient(gpu: &Gpu, before: Option<&NormLayer>, x: View, dn:
 
 /// The adapters of a half-block, and room for their gradients.
 pub(crate) struct Gradients<'a> {
-    pub(crate) adapters: Adapters,
+    pub(crate) adapters: Adapters<'a>,
     room: Option<(Values, &'a Tensor)>,
 }
 
 impl<'a> Gradients<'a> {
-    /// Of a flat f32 vector, if there are adapters, for activations in these numbers.
-    pub(crate) fn new(gpu: &Gpu, flat: Option<&'a Tensor>, dtype: DType) -> Result<Self> {
-        let Some(flat) = flat else { return Ok(Self { adapters: Adapters::new(gpu, None, dtype)?, room: None }) };
-        read_gpu!(gpu, values = flat);
-        let adapters = Adapters::new(gpu, Some(values), dtype)?;
-        Ok(Self { adapters, room: Some((gpu.new_values(values.len(), DType::F32)?, flat)) })
+    /// Of a flat vector, if there are adapters, as a tensor and where it lies, for activations in these numbers.
+    pub(crate) fn new(gpu: &Gpu, flat: Option<(&'a Tensor, View<'a>)>, dtype: DType) -> Result<Self> {
+        let adapters = Adapters::new(gpu, flat.map(|(_, values)| values), dtype)?;
+        let room = flat.map(|(_, values)| gpu.new_values(values.len(), DType::F32)).transpose()?;
+        Ok(Self { adapters, room: room.zip(flat.map(|(flat, _)| flat)) })
     }
 
     /// Where the gradients are written.
@@ -66,8 +65,8 @@ impl<'a> Gradients<'a> {
         self.room.as_ref().map(|(values, _)| values.view())
     }
 
-    /// The gradients, shaped like the flat vector.
+    /// The gradients, shaped like the flat vector; none where nothing learns from them.
     pub(crate) fn into_tensor(self) -> Option<Tensor> {
-        self.room.map(|(values, flat)| values.into_tensor(flat.shape()))
+        self.room.filter(|(_, flat)| flat.track_op()).map(|(values, flat)| values.into_tensor(flat.shape()))
     }
 }

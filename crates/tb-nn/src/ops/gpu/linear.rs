@@ -2,28 +2,34 @@
 
 use candle_core::{DType, Result, Tensor};
 
+use super::few_rows::{few_rows, few_rows_bare};
 use super::{Gpu, Mat, Narrow, NarrowBack, Old, Values, View, read_gpu};
 use crate::ops::constant::{Constant, Stored, Taken};
 use crate::ops::inputs::InputLayers;
 use crate::ops::linear::LowRank;
 use crate::ops::projection::Layer;
 
-/// The adapters of an operation in one flat vector, as it came and in the numbers of the activations.
-pub(crate) struct Adapters {
-    values: Option<Values>,
+/// The adapters of an operation in one flat vector, in the numbers of the activations.
+pub(crate) struct Adapters<'a> {
+    made: Option<Values>,
+    /// As it came, where it has those numbers.
+    given: Option<View<'a>>,
 }
 
-impl Adapters {
-    /// Of a flat f32 vector for activations in these numbers.
-    pub(crate) fn new(gpu: &Gpu, flat: Option<View>, dtype: DType) -> Result<Self> {
-        Ok(Self { values: flat.map(|flat| gpu.converted(flat, dtype)).transpose()? })
+impl<'a> Adapters<'a> {
+    /// Of a flat vector for activations in these numbers.
+    pub(crate) fn new(gpu: &Gpu, flat: Option<View<'a>>, dtype: DType) -> Result<Self> {
+        let given = flat.filter(|flat| flat.dtype() == dtype);
+        let made = flat.filter(|flat| flat.dtype() != dtype).map(|flat| gpu.converted(flat, dtype)).transpose()?;
+        Ok(Self { made, given })
     }
 
     /// A and B of the adapter that begins at `at`.
-    fn of(&self, low: &LowRank, at: usize) -> (View<'_>, View<'_>) {
-        let values = self.values.as_ref().expect("a layer with an adapter has its values");
+    pub(super) fn of(&self, low: &LowRank, at: usize) -> (View<'_>, View<'_>) {
+        let values = self.made.as_ref().map(Values::view).or(self.given);
+        let values = values.expect("a layer with an adapter has its values");
         let (a, b) = (low.rank * low.inputs, low.rank * low.outputs);
-        (values.view().part(at, a), values.view().part(at + a, b))
+        (values.part(at, a), values.part(at + a, b))
     }
 }
 
@@ -126,6 +132,9 @@ impl Layer {
         residual: Option<View>,
         flat: &Adapters,
     ) -> Result<(Values, Half)> {
+        if let Some((mut ys, mut kept)) = few_rows(gpu, x, std::slice::from_ref(self), residual, flat)? {
+            return Ok((ys.remove(0), kept.remove(0)));
+        }
         let y = self.gpu_base(gpu, x, residual)?;
         let kept = adapted(gpu, x, std::slice::from_ref(self), std::slice::from_ref(&y), flat)?.remove(0);
         Ok((y, kept))
@@ -213,8 +222,15 @@ fn back(
 impl<const N: usize> InputLayers<N> {
     /// The N results of x, and what the adapters keep.
     pub(crate) fn gpu_forward(&self, gpu: &Gpu, x: View, flat: &Adapters) -> Result<([Values; N], Vec<Half>)> {
-        let results = self.layers.iter().map(|layer| layer.gpu_base(gpu, x, None)).collect::<Result<Vec<_>>>()?;
-        let kept = adapted(gpu, x, &self.layers, &results, flat)?;
+        let (results, kept) = match few_rows(gpu, x, &self.layers, None, flat)? {
+            Some(made) => made,
+            None => {
+                let bases = self.layers.iter().map(|layer| layer.gpu_base(gpu, x, None));
+                let results = bases.collect::<Result<Vec<_>>>()?;
+                let kept = adapted(gpu, x, &self.layers, &results, flat)?;
+                (results, kept)
+            }
+        };
         let joined = match <[Values; N]>::try_from(results) {
             Ok(results) => return Ok((results, kept)),
             Err(mut one) => one.remove(0),
@@ -266,6 +282,9 @@ impl Gpu {
         dims: (usize, usize, usize),
         x: View,
     ) -> Result<Values> {
+        if let Some(y) = few_rows_bare(self, x, (dims.1, dims.2), (weight, bias))? {
+            return Ok(y);
+        }
         let mut y = self.new_values(dims.0 * dims.1, x.dtype())?;
         bare(self, weight, dims, y.view(), Old::Drop, x)?;
         if let Some(bias) = bias {

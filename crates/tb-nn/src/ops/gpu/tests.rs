@@ -15,6 +15,7 @@ use crate::ops::WeightGrad;
 use crate::ops::attention::{Sight, Spans, causal_attention};
 use crate::ops::attention_block::{AttentionBlock, Turning, attention_block};
 use crate::ops::cross_entropy::{linear_cross_entropy, token_logprobs};
+use crate::ops::decode_attention::{CachedRow, decode_attention};
 use crate::ops::embedding::embedding;
 use crate::ops::gated::gated;
 use crate::ops::gradient_check::noise;
@@ -147,6 +148,10 @@ fn gpu_linears() -> Result<()> {
         let (x, w, b) = (noise(&[2, n, i], 1)?, noise(&[o, i], 2)?, noise(&[o], 3)?);
         agrees("frozen_linear", std::slice::from_ref(&x), |p, t| frozen_linear(&t[0], &p.put(&w), Some(&p.put(&b))));
         agrees("full_linear", &[x.clone(), w.clone()], |_, t| full_linear(&t[0], &t[1], None));
+        // As where every weight trains: weights in f32 whatever the activations are.
+        agrees_with("full_linear, bias", &[x.clone(), w.clone(), b.clone()], &[1, 2], &|_, t| {
+            full_linear(&t[0], &t[1], Some(&t[2]))
+        });
         let (la, lb) = (noise(&[r, i], 4)?, noise(&[o, r], 5)?);
         let dropout = Dropout { p: 0.3, stream: Stream::new(3, 1, Purpose::Dropout, 4), first_row: 2 };
         for dropout in [None, Some(dropout)] {
@@ -180,17 +185,28 @@ fn gpu_linears() -> Result<()> {
 #[test]
 #[ignore = "needs an NVIDIA GPU: cargo xtask gpu-check"]
 fn gpu_attention() -> Result<()> {
-    let lengths: [&[usize]; 2] = [&[150], &[3, 70, 64]];
-    for (heads, kv_heads, size) in [(4, 2, 6), (3, 3, 80), (4, 2, 64), (6, 2, 128), (2, 1, 256)] {
-        let t = 150;
+    let within: &[[&[usize]; 2]] = &[[&[150], &[3, 70, 64]]];
+    // Across tiles of 128; and short runs, of whose keys one block adds up several query heads on Hopper.
+    let across: &[[&[usize]; 2]] = &[[&[300], &[129, 128, 30]], [&[40, 1, 64, 50, 33, 100], &[128, 20, 7, 66, 3, 60]]];
+    for (heads, kv_heads, size, t, batches) in [
+        (4, 2, 6, 150, within),
+        (3, 3, 80, 150, within),
+        (4, 2, 64, 150, within),
+        (6, 2, 128, 150, within),
+        (2, 1, 256, 150, within),
+        (4, 2, 64, 300, across),
+        (12, 2, 128, 300, across),
+    ] {
         let qkv =
             [noise(&[2, t, heads, size], 1)?, noise(&[2, t, kv_heads, size], 2)?, noise(&[2, t, kv_heads, size], 3)?];
         let scale = 1.0 / (size as f32).sqrt();
         for (window, soft_cap) in [(None, None), (Some(40), None), (Some(100), Some(0.7)), (None, Some(2.0))] {
             let sight = Sight { scale, window, soft_cap };
-            for spans in [None, Some(Spans::from_rows(&lengths, t)?)] {
-                let name = format!("attention {size}, window {}", window.unwrap_or(0));
-                agrees(&name, &qkv, |_, t| causal_attention(&t[0], &t[1], &t[2], sight, spans.as_ref()));
+            let name = format!("attention {size}, {t} tokens, window {}", window.unwrap_or(0));
+            agrees(&name, &qkv, |_, t| causal_attention(&t[0], &t[1], &t[2], sight, None));
+            for lengths in batches {
+                let spans = Spans::from_rows(lengths, t)?;
+                agrees(&name, &qkv, |_, t| causal_attention(&t[0], &t[1], &t[2], sight, Some(&spans)));
             }
         }
     }
@@ -215,6 +231,119 @@ fn gpu_cross_entropy() -> Result<()> {
             assert!(here.iter().zip(&there).all(|(a, b)| (a - b).abs() < 1e-4), "token_logprobs");
         }
     }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU: cargo xtask gpu-check"]
+fn gpu_few_rows() -> Result<()> {
+    let small = |dims: &[usize], lane: u64| -> Result<Tensor> { Ok((noise(dims, lane)? * 0.2)?) };
+    for (c, f, r) in [(40, 56, 3), (96, 160, 8), (576, 1000, 40)] {
+        let mlp = [small(&[f, c], 1)?, small(&[f, c], 2)?, small(&[c, f], 3)?];
+        let (norm, biases) = (noise(&[c], 4)?, [noise(&[f], 5)?, noise(&[f], 6)?, noise(&[c], 7)?]);
+        let ab = [small(&[r, c], 8)?, small(&[f, r], 9)?, small(&[r, f], 10)?, small(&[c, r], 11)?];
+        for n in [1, 2, 5, 8, 9, 16, 17] {
+            let x = noise(&[n, 1, c], 12)?;
+            agrees("frozen_linear, few rows", std::slice::from_ref(&x), |p, t| {
+                frozen_linear(&t[0], &p.put(&mlp[0]), Some(&p.put(&biases[0])))
+            });
+            agrees_with("mlp_block, few rows", &[std::slice::from_ref(&x), &ab].concat(), &[1, 2, 3, 4], &|p, t| {
+                let on: Vec<Tensor> = mlp.iter().map(|w| p.put(w)).collect();
+                // One bias is f32 whatever the activations are.
+                let bias = [biases[0].to_device(p.device)?, p.put(&biases[1]), p.put(&biases[2])];
+                let part = |k: usize| Projection { weight: (&on[k]).into(), bias: Some(&bias[k]), adapter: None };
+                let gate = Projection { adapter: adapter(&t[1], &t[2], None), ..part(0) };
+                let down = Projection { adapter: adapter(&t[3], &t[4], None), ..part(2) };
+                let norm = p.put(&norm);
+                let block = MlpBlock {
+                    before: Some(FrozenNorm { weight: &norm, eps: 1e-5 }),
+                    inputs: Inputs::Separate([gate, part(1)]),
+                    activation: Activation::Silu,
+                    down,
+                    after: None,
+                    joined: None,
+                    width: f,
+                };
+                mlp_block(&t[0], &block)
+            });
+        }
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU: cargo xtask gpu-check"]
+fn gpu_decode_attention() -> Result<()> {
+    let lengths = [1, 2, 37, 300, 3000];
+    for (heads, kv_heads, size) in [(4, 2, 6), (3, 3, 80), (4, 2, 64), (12, 2, 128), (2, 1, 256)] {
+        let (rows, width) = (lengths.len(), kv_heads * size);
+        let all = |lane| lengths.iter().map(move |n| noise(&[*n, kv_heads, size], lane + *n as u64));
+        let (keys, values) = (all(1).collect::<Result<Vec<_>>>()?, all(2).collect::<Result<Vec<_>>>()?);
+        let q = noise(&[rows, 1, heads, size], 3)?;
+        for (window, soft_cap) in [(None, None), (Some(40), None), (None, Some(2.0)), (Some(700), Some(0.7))] {
+            let sight = Sight { scale: 1.0 / (size as f32).sqrt(), window, soft_cap };
+            for (dtype, bound) in [(DType::F32, F32), (DType::BF16, BF16)] {
+                let place = Place { device: gpu(), dtype };
+                let rounded = |t: &Tensor| host(&t.to_dtype(DType::BF16).unwrap());
+                let held: Vec<_> = keys.iter().zip(&values).map(|(k, v)| (rounded(k), rounded(v))).collect();
+                let held: Vec<_> = held.iter().map(|(k, v)| CachedRow { keys: k, values: v }).collect();
+                let here = q.to_dtype(DType::BF16)?.to_dtype(DType::F32)?;
+                let want = decode_attention(&here, &held, kv_heads, sight)?;
+
+                let device = super::Gpu::of_device(gpu())?;
+                let mut caches = Vec::new();
+                for (k, v) in keys.iter().zip(&values) {
+                    let before = k.dim(0)? - 1;
+                    // In the second of two layers.
+                    let mut cache = super::Cache::new(device, (2, width), 1 + before, dtype)?;
+                    let (k, v) =
+                        (place.put(&k.narrow(0, 0, before.max(1))?), place.put(&v.narrow(0, 0, before.max(1))?));
+                    super::read_gpu!(device, k = k);
+                    super::read_gpu!(device, v = v);
+                    cache.fill(device, 1, k.part(0, before * width), v.part(0, before * width))?;
+                    caches.push(cache);
+                }
+                let last = |all: &[Tensor]| -> Result<Tensor> {
+                    let last: Vec<Tensor> =
+                        all.iter().map(|t| t.narrow(0, t.dim(0).unwrap() - 1, 1).unwrap()).collect();
+                    Ok(place.put(&Tensor::cat(&last, 0)?))
+                };
+                let step = device.step_caches(caches.iter_mut())?;
+                let (on_q, k, v) = (place.put(&q), last(&keys)?, last(&values)?);
+                super::read_gpu!(device, on_q = on_q);
+                super::read_gpu!(device, k = k);
+                super::read_gpu!(device, v = v);
+                let shape = (heads, kv_heads, size);
+                let run =
+                    || device.decode_attention(&step, 1, (on_q, k, v), shape, sight).map(|y| y.into_tensor(q.shape()));
+                let got = run()?;
+                let worst = off(&got, &want);
+                eprintln!("gpu decode_attention {size} {dtype:?}: {worst:.1e}");
+                assert!(worst <= bound, "{size} {window:?} {dtype:?}: {worst}");
+                assert_eq!(host(&run()?), host(&got), "other bits");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU: cargo xtask gpu-check"]
+fn gpu_best_logits() -> Result<()> {
+    let best = |rows: &[&[f32]]| -> Result<Vec<Option<u32>>> {
+        let (v, all) = (rows[0].len(), rows.concat());
+        let logits = Tensor::from_vec(all, (rows.len(), v), gpu())?;
+        let device = super::Gpu::of_tensor(&logits)?;
+        super::read_gpu!(device, logits = logits);
+        Ok(device.best_logits(logits, v)?)
+    };
+    let low = [f32::NEG_INFINITY; 3];
+    let got = best(&[&[1.0, 3.0, 3.0], &[f32::NAN, 3.0, 3.0], &low, &[-2.0, -1.0, -1.5], &[0.0, f32::INFINITY, 1.0]])?;
+    assert_eq!(got, [Some(1), None, Some(0), Some(1), Some(1)]);
+    // Equals far apart, and beside the largest by a little less.
+    let many: Vec<f32> =
+        (0..70_001).map(|i| if i % 20_000 == 11_111 { 7.5 } else { (i % 997) as f32 / 200.0 }).collect();
+    assert_eq!(best(&[&many])?, [Some(11_111)]);
     Ok(())
 }
 
@@ -284,6 +413,7 @@ fn gpu_blocks() -> Result<()> {
                     kv_heads: k,
                     size: d,
                     sight: Sight::scaled(0.125),
+                    joined: None,
                     spans: Some(&spans),
                 };
                 attention_block(&t[0], &block)
@@ -307,6 +437,7 @@ fn gpu_blocks() -> Result<()> {
                 activation: Activation::Silu,
                 down: plain((&on[2]).into()),
                 after: after.then_some(FrozenNorm { weight: &last, eps: 1e-5 }),
+                joined: None,
                 width: f,
             };
             mlp_block(&t[0], &block)

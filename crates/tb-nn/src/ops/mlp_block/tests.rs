@@ -43,6 +43,7 @@ fn adapted(t: &[Tensor], p: &Parts) -> Result<Tensor> {
         activation: Activation::Silu,
         down: Projection { adapter: adapter(3), ..plain(&p.weights[2]) },
         after: None,
+        joined: None,
         width: F,
     };
     mlp_block(&t[0], &block)
@@ -84,6 +85,7 @@ fn joined(t: &[Tensor], p: &Parts, fused: Fused) -> Result<Tensor> {
                 activation: Activation::GeluTanh,
                 down: Projection { adapter: adapter(3), ..plain(&p.weights[2]) },
                 after: Some(after),
+                joined: None,
                 width: F,
             };
             mlp_block(&t[0], &block)
@@ -122,6 +124,7 @@ fn bare<'a>(norm: &'a Tensor, inputs: [Projection<'a>; 2], down: Projection<'a>)
         activation: Activation::Silu,
         down,
         after: None,
+        joined: None,
         width: F,
     }
 }
