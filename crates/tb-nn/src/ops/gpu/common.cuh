@@ -1,4 +1,4 @@
-// What every kernel file shares: numbers in f32 or bf16 that are read and written as f32, and sums over a block in a fixed order.
+// What every kernel file shares: numbers in f32 or bf16 that are read and written as f32, sums over a block in a fixed order, a product of a warp.
 #pragma once
 #include <cuda_bf16.h>
 #include <stdint.h>
@@ -98,6 +98,13 @@ __device__ __forceinline__ bool groups(size_t n, const void *a, const void *b = 
 
 // The first group of eight of a thread, and how far its next one is.
 #define EACH_8(i, n) (size_t i = 8 * ((size_t)blockIdx.x * blockDim.x + threadIdx.x); i < n; i += 8 * (size_t)gridDim.x * blockDim.x)
+
+// c += a b on tensor cores, 16 x 8 x 16 bf16 with sums in f32: a warp's parts as mma.sync lays them out.
+__device__ __forceinline__ void multiply(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+               : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
 
 // A kernel template as one C function per number type.
 #define BOTH(name, params, args)                                                         \
