@@ -57,7 +57,7 @@ impl Block {
     pub(crate) fn forward(&self, x: &Tensor, angles: &Angles, spans: Option<&Spans>, ctx: Context) -> Result<Tensor> {
         let rotation = angles.of(self.kind);
         // One operation where only plain adapters train, separate ones where anything else does.
-        let attended = if self.attention_norms.is_frozen(ctx) && self.attention.fuses(ctx) {
+        let attended = if self.attends_as_one(ctx) {
             self.attention.fused(x, &self.attention_norms, rotation, spans, ctx)?
         } else {
             let (q, k, v) = self.project(x, ctx)?;
@@ -70,7 +70,7 @@ impl Block {
     /// As [`Self::forward`] for one new token per row, x (B, 1, C), after the tokens whose keys and values (tokens, K, D) are kept.
     pub(crate) fn step(&self, x: &Tensor, angles: &Angles, kept: &mut [Kept<'_>], ctx: Context) -> Result<Tensor> {
         let rotation = angles.of(self.kind);
-        let attended = if self.attention_norms.is_frozen(ctx) && self.attention.fuses(ctx) {
+        let attended = if self.attends_as_one(ctx) {
             self.attention.fused_step(x, &self.attention_norms, rotation, kept, ctx)?
         } else {
             let (q, k, v) = self.project(x, ctx)?;
@@ -90,7 +90,7 @@ impl Block {
         ctx: Context,
     ) -> Result<Tensor> {
         let rotation = angles.of(self.kind);
-        let attended = if self.attention_norms.is_frozen(ctx) && self.attention.fuses(ctx) {
+        let attended = if self.attends_as_one(ctx) {
             self.attention.fused_step_on_gpu(x, &self.attention_norms, rotation, (caches, layer), ctx)?
         } else {
             let (q, k, v) = self.project(x, ctx)?;
@@ -101,17 +101,26 @@ impl Block {
         self.feed_forward(&attended, ctx)
     }
 
+    /// Whether the first half is one operation: nothing of the base trains, and the adapter is a plain one.
+    fn attends_as_one(&self, ctx: Context) -> bool {
+        self.attention_norms.is_frozen(ctx) && self.attention.fuses(ctx)
+    }
+
+    /// Whether the second half is.
+    fn feeds_as_one(&self, ctx: Context) -> bool {
+        self.mlp_norms.is_frozen(ctx) && self.mlp.fuses(ctx)
+    }
+
     /// The adapters of both halves, as their operations keep them.
     #[cfg(feature = "cuda")]
     pub(crate) fn joined(&self) -> [&Joined; 2] {
         [&self.attention.joined, &self.mlp.joined]
     }
 
-    /// Whether both halves are one operation each: nothing of the base trains, and the adapter is a plain one.
+    /// Whether both halves are one operation each.
     #[cfg(feature = "cuda")]
     pub(crate) fn is_plain(&self, ctx: Context) -> bool {
-        let attention = self.attention_norms.is_frozen(ctx) && self.attention.fuses(ctx);
-        attention && self.mlp_norms.is_frozen(ctx) && self.mlp.fuses(ctx)
+        self.attends_as_one(ctx) && self.feeds_as_one(ctx)
     }
 
     /// Queries (B, T, H, D), keys and values (B, T, K, D) of x (B, T, C), not rotated.
@@ -126,7 +135,7 @@ impl Block {
 
     /// The second half of the block, of x (B, T, C) after attention.
     pub(crate) fn feed_forward(&self, x: &Tensor, ctx: Context) -> Result<Tensor> {
-        if self.mlp_norms.is_frozen(ctx) && self.mlp.fuses(ctx) {
+        if self.feeds_as_one(ctx) {
             self.mlp.fused(x, &self.mlp_norms, ctx)
         } else {
             self.mlp_norms.add(x, &self.mlp.forward(&self.mlp_norms.before(x, ctx)?, ctx)?, ctx)

@@ -78,9 +78,7 @@ impl Op {
         let (inputs, output) = &kept.hidden;
         read_gpu!(gpu, xs = x);
         read_gpu!(gpu, dy = dy);
-        let flat_at = flat.map(Tensor::storage_and_layout);
-        let flat_at = flat_at.as_ref().map(|(guard, layout)| View::of_storage(gpu, guard, layout)).transpose()?;
-        let gradients = Gradients::new(gpu, flat.zip(flat_at), xs.dtype())?;
+        let gradients = Gradients::new(gpu, flat, xs.dtype())?;
         let (adapters, into) = (&gradients.adapters, gradients.view());
         let wanted = x.track_op();
         let below = wanted || self.parts.inputs.is_adapted();

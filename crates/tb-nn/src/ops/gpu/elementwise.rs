@@ -130,6 +130,11 @@ impl Gpu {
             .map_err(|e| driver("copy", e))
     }
 
+    /// The values in this number type, where they have another.
+    pub(crate) fn in_other(&self, x: View, dtype: DType) -> Result<Option<Values>> {
+        (x.dtype() != dtype).then(|| self.converted(x, dtype)).transpose()
+    }
+
     /// The values in another number type, f32 or bf16.
     pub(crate) fn converted(&self, x: View, dtype: DType) -> Result<Values> {
         let y = self.new_values(x.len(), dtype)?;

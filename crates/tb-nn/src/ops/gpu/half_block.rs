@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::{Adapters, Gpu, Half, Values, View};
+use super::{Adapters, Gpu, Half, Values, View, read_gpu};
 use crate::ops::projection::Layer;
 use crate::ops::rms_norm::NormLayer;
 
@@ -53,11 +53,12 @@ pub(crate) struct Gradients<'a> {
 }
 
 impl<'a> Gradients<'a> {
-    /// Of a flat vector, if there are adapters, as a tensor and where it lies, for activations in these numbers.
-    pub(crate) fn new(gpu: &Gpu, flat: Option<(&'a Tensor, View<'a>)>, dtype: DType) -> Result<Self> {
-        let adapters = Adapters::new(gpu, flat.map(|(_, values)| values), dtype)?;
-        let room = flat.map(|(_, values)| gpu.new_values(values.len(), DType::F32)).transpose()?;
-        Ok(Self { adapters, room: room.zip(flat.map(|(flat, _)| flat)) })
+    /// Of a flat vector, if there are adapters, for activations in these numbers.
+    pub(crate) fn new(gpu: &Gpu, flat: Option<&'a Tensor>, dtype: DType) -> Result<Self> {
+        let Some(flat) = flat else { return Ok(Self { adapters: Adapters::own(gpu, None, dtype)?, room: None }) };
+        read_gpu!(gpu, values = flat);
+        let adapters = Adapters::own(gpu, Some(values), dtype)?;
+        Ok(Self { adapters, room: Some((gpu.new_values(values.len(), DType::F32)?, flat)) })
     }
 
     /// Where the gradients are written.

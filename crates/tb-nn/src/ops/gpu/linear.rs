@@ -11,17 +11,21 @@ use crate::ops::projection::Layer;
 
 /// The adapters of an operation in one flat vector, in the numbers of the activations.
 pub(crate) struct Adapters<'a> {
+    /// Where it came in others, or is kept apart.
     made: Option<Values>,
-    /// As it came, where it has those numbers.
     given: Option<View<'a>>,
 }
 
 impl<'a> Adapters<'a> {
     /// Of a flat vector for activations in these numbers.
     pub(crate) fn new(gpu: &Gpu, flat: Option<View<'a>>, dtype: DType) -> Result<Self> {
-        let given = flat.filter(|flat| flat.dtype() == dtype);
-        let made = flat.filter(|flat| flat.dtype() != dtype).map(|flat| gpu.converted(flat, dtype)).transpose()?;
-        Ok(Self { made, given })
+        let made = flat.map(|flat| gpu.in_other(flat, dtype)).transpose()?.flatten();
+        Ok(Self { made, given: flat })
+    }
+
+    /// As [`Self::new`], apart from the vector.
+    pub(super) fn own(gpu: &Gpu, flat: Option<View>, dtype: DType) -> Result<Self> {
+        Ok(Self { made: flat.map(|flat| gpu.converted(flat, dtype)).transpose()?, given: None })
     }
 
     /// A and B of the adapter that begins at `at`.
@@ -68,10 +72,8 @@ fn with_weight<T>(gpu: &Gpu, weight: &Constant, dtype: DType, f: impl FnOnce(Vie
     match &weight.stored {
         Stored::Dense(tensor) => {
             read_gpu!(gpu, w = tensor);
-            if w.dtype() == dtype {
-                return f(w);
-            }
-            f(gpu.converted(w, dtype)?.view())
+            let other = gpu.in_other(w, dtype)?;
+            f(other.as_ref().map_or(w, Values::view))
         }
         Stored::Quantised(matrix) => f(gpu.dequantised(matrix, dtype)?.view()),
     }

@@ -5,12 +5,6 @@ use candle_core::{CudaStorage, Layout, Result, Tensor};
 use super::FullLinear;
 use crate::ops::gpu::{Gpu, Mat, Values, View, read_gpu};
 
-/// The weight in the numbers of the activations, where it has others.
-fn other_numbers(gpu: &Gpu, weight: View, activations: View) -> Result<Option<Values>> {
-    let dtype = activations.dtype();
-    (weight.dtype() != dtype).then(|| gpu.converted(weight, dtype)).transpose()
-}
-
 impl FullLinear {
     /// y = x W' + b.
     pub(super) fn gpu_forward(
@@ -22,7 +16,7 @@ impl FullLinear {
         let (gpu, (n, o, i)) = (Gpu::of(&x.device)?, self.dims);
         let x = View::of(gpu, x, of_x)?;
         let w = View::of(gpu, w, of_w)?;
-        let other = other_numbers(gpu, w, x)?;
+        let other = gpu.in_other(w, x.dtype())?;
         let factors = (Mat::rows(x, i), Mat::transposed(other.as_ref().map_or(w, Values::view), i));
         let mut y = gpu.new_product((n, o, i), factors, 1.0, x.dtype())?;
         if let Some((bias, layout)) = bias {
@@ -42,7 +36,7 @@ impl FullLinear {
         read_gpu!(gpu, dys = dy);
         let dx = if x.track_op() {
             read_gpu!(gpu, w = weight);
-            let other = other_numbers(gpu, w, dys)?;
+            let other = gpu.in_other(w, dys.dtype())?;
             let factors = (Mat::rows(dys, o), Mat::rows(other.as_ref().map_or(w, Values::view), i));
             Some(gpu.new_product((n, i, o), factors, 1.0, dys.dtype())?.into_tensor(x.shape()))
         } else {
