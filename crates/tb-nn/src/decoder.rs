@@ -180,7 +180,7 @@ impl Decoder {
         &self.device
     }
 
-    /// The dtype of the base weights and of the activations.
+    /// The dtype of the base weights, and on a GPU of the activations, which are f32 on the CPU.
     #[must_use]
     pub fn dtype(&self) -> DType {
         self.dtype
@@ -229,7 +229,7 @@ impl Decoder {
         Context { pass, adapter: self.adapter, noise_alpha: self.noise_alpha }
     }
 
-    /// Hidden states after the final norm, (B, T, C) in the model's dtype. Rows are meaningful up to their length.
+    /// Hidden states after the final norm, (B, T, C) in the numbers of the activations. Rows are meaningful up to their length.
     pub fn hidden(&self, batch: &Batch, pass: Pass) -> Result<Tensor> {
         batch.check(self.config.vocab_size)?;
         let checkpointing = match pass {

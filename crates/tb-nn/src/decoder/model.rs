@@ -94,7 +94,7 @@ impl Model {
         Linear { lora: self.ends.head_lora.clone(), tuned_weight: self.ends.head.clone(), ..bare }
     }
 
-    /// Embedded ids, (B, T, C).
+    /// Embedded ids, (B, T, C): on the CPU in f32, in which activations stay there, else in the model's dtype.
     pub(crate) fn embed(&self, ids: &[u32], rows: usize, width: usize, ctx: Context) -> Result<Tensor> {
         let (flat, table): (Tensor, ConstantRef<'_>) = match (&self.embedding, &self.ends.embedding, ctx.adapter) {
             (_, Some(tuned), AdapterSwitch::On) => (looked_up(ids, tuned)?, tuned.tensor().into()),
@@ -107,7 +107,7 @@ impl Model {
         let embedded = flat.reshape((rows, width, c))?;
         let lora = match (&self.ends.embedding_lora, ctx.adapter) {
             (Some(lora), AdapterSwitch::On) => lora,
-            (Some(_), AdapterSwitch::Off) | (None, _) => return self.scaled(embedded),
+            (Some(_), AdapterSwitch::Off) | (None, _) => return self.streamed(embedded),
         };
         // PEFT has no dropout here: the rows of A' are looked up, (B*T, r).
         let grad = if lora.a.var().is_some() { WeightGrad::Trained } else { WeightGrad::Frozen };
@@ -121,15 +121,18 @@ impl Model {
                 gain(&sum, magnitude.m.tensor(), &norms, None)?
             }
         };
-        self.scaled(sum.to_dtype(dtype)?)
+        self.streamed(sum.to_dtype(dtype)?)
     }
 
-    /// Embedded tokens, adapter included, times the family's factor.
-    fn scaled(&self, embedded: Tensor) -> Result<Tensor> {
-        match self.embedding_scale {
-            None => Ok(embedded),
-            Some(scale) => Ok((embedded * scale)?),
-        }
+    /// Embedded tokens, adapter included, times the family's factor, in the numbers of the activations.
+    fn streamed(&self, embedded: Tensor) -> Result<Tensor> {
+        let scaled = match self.embedding_scale {
+            None => embedded,
+            Some(scale) => (embedded * scale)?,
+        };
+        // Products round what they take; between them bf16 would cost the CPU time, and precision.
+        let dtype = if scaled.device().is_cpu() { DType::F32 } else { scaled.dtype() };
+        Ok(scaled.to_dtype(dtype)?)
     }
 
     /// Hidden states after the final norm, (B, T, C).

@@ -63,8 +63,6 @@ impl<'a> From<&'a Arc<Quantised>> for ConstantRef<'a> {
 pub(crate) struct Constant {
     pub(crate) stored: Stored,
     pub(crate) taken: Option<Taken>,
-    /// The numbers of what it is multiplied with.
-    pub(crate) activations: DType,
 }
 
 /// Its matrix.
@@ -97,12 +95,12 @@ impl<'a> ConstantRef<'a> {
         }
     }
 
-    /// For products with activations in these numbers.
-    pub(crate) fn held(&self, activations: DType) -> Result<Constant> {
+    /// As operations hold it.
+    pub(crate) fn held(&self) -> Result<Constant> {
         let stored = match self.stored {
             StoredRef::Dense(tensor) => Stored::Dense(tensor.detach().contiguous()?),
             StoredRef::Quantised(matrix) => Stored::Quantised(Arc::clone(matrix)),
         };
-        Ok(Constant { stored, taken: self.taken.cloned(), activations })
+        Ok(Constant { stored, taken: self.taken.cloned() })
     }
 }

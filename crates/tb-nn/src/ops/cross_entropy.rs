@@ -11,7 +11,6 @@ use std::sync::OnceLock;
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result as CandleResult, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -100,10 +99,9 @@ pub fn token_logprobs(hidden: &Tensor, head: &Tensor, targets: &[u32], cap: Opti
         read_gpu!(gpu, hidden = hidden);
         return Ok(gpu.token_logprobs((n, v, c), (hidden, head), targets, cap)?);
     }
-    let (head, activations) = (head.detach().contiguous()?, hidden.dtype());
+    let head = head.detach().contiguous()?;
     read!(hidden = hidden);
     read_weight!(weight = head);
-    let weight = weight.with(activations);
     let rows = chunk_rows(v);
     let mut logprobs = Vec::with_capacity(n);
     for (hidden, targets) in hidden.chunks(rows * c.max(1)).zip(targets.chunks(rows)) {
@@ -226,7 +224,7 @@ impl CustomOp1 for LinearCrossEntropy {
     fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> CandleResult<(CpuStorage, Shape)> {
         let head = self.frozen.as_ref().expect("the one-argument form holds its head");
         read_weight!(head = head);
-        let loss = self.run(&floats(s, l)?, head.with(s.dtype()), false);
+        let loss = self.run(&floats(s, l)?, head, false);
         Ok((CpuStorage::F32(vec![loss]), ().into()))
     }
 
@@ -254,7 +252,7 @@ impl CustomOp2 for LinearCrossEntropy {
     }
 
     fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> CandleResult<(CpuStorage, Shape)> {
-        let loss = self.run(&floats(s1, l1)?, Weight::of(s2, l2)?.with(s1.dtype()), true);
+        let loss = self.run(&floats(s1, l1)?, Weight::of(s2, l2)?, true);
         Ok((CpuStorage::F32(vec![loss]), ().into()))
     }
 

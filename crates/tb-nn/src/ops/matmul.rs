@@ -1,22 +1,22 @@
 //! Matrix products on slices: the `gemm` crate with strides, and weights that are stored narrower than f32.
 //!
-//! The one place that knows how a weight's dtype meets f32 activations: f32 by f32, and a bf16 weight by bf16 dot products where the
-//! processor has them (`bf16_dot`), else widened.
+//! The one place that knows how a weight's dtype meets f32 activations: f32 by f32, and a bf16 weight in bf16 where the processor
+//! multiplies so (`narrow`), else widened.
 
-mod bf16_dot;
 mod few_rows;
+mod narrow;
 mod q8_0;
 mod rows;
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
 use gemm::Parallelism;
 use half::bf16;
 use rayon::prelude::*;
 use std::ops::Deref;
 
-use bf16_dot::Side;
 pub(crate) use few_rows::MOST_ROWS;
+use narrow::Side;
 use rows::many_rows;
 pub(crate) use rows::rows_product;
 
@@ -180,8 +180,6 @@ impl Place {
 pub(crate) struct Weight<'a> {
     values: Values<'a>,
     taken: Option<Factors<'a>>,
-    /// Whether what it is multiplied with is bf16 too, to which values of f32 are then rounded.
-    with_bf16: bool,
 }
 
 /// A matrix in the dtype it is stored in.
@@ -217,12 +215,7 @@ impl<'a> Weight<'a> {
             CpuStorage::BF16(all) => Values::Bf16(&all[start..end]),
             _ => bail!("a weight must be f32 or bf16"),
         };
-        Ok(Self { values, taken: None, with_bf16: false })
-    }
-
-    /// The weight for products with activations in these numbers; f32 otherwise.
-    pub(crate) fn with(self, activations: DType) -> Self {
-        Self { with_bf16: activations == DType::BF16, ..self }
+        Ok(Self { values, taken: None })
     }
 
     /// Calls `f(first row, rows, values)` for panels of rows that cover the (O, I) matrix as it is stored; f32 comes as one panel.
@@ -262,7 +255,7 @@ impl<'a> Weight<'a> {
             Values::Bf16(_) => true,
             Values::Quantised(matrix) => matrix.rounding() == Rounding::Bf16,
         };
-        narrow && self.with_bf16 && bf16_dot::available()
+        narrow && narrow::available()
     }
 
     /// As [`Self::for_panels`], in bf16; a bf16 weight comes as one panel. `f(first row, values)`.
@@ -303,10 +296,10 @@ impl<'a> Weight<'a> {
                 }
             }
         } else if self.is_bf16() {
-            let x = bf16_dot::rounded(x, i, 0, i);
+            let x = narrow::rounded(x, i, 0, i);
             self.for_narrow_panels(o, i, |first, w| {
                 // SAFETY: as below.
-                unsafe { bf16_dot::product(Side::Rows, &x, w, i, (y.add(first), o, old)) };
+                unsafe { narrow::product(Side::Rows, &x, w, i, (y.add(first), o, old)) };
             });
         } else {
             self.for_panels(o, i, |first, rows, w| {
@@ -373,9 +366,9 @@ impl<'a> Weight<'a> {
         if self.is_bf16() {
             self.for_narrow_panels(o, i, |first, w| {
                 let old = if first == 0 { old } else { Old::Add };
-                let dy = bf16_dot::rounded(dy, o, first, w.len() / i.max(1));
+                let dy = narrow::rounded(dy, o, first, w.len() / i.max(1));
                 // SAFETY: as below.
-                unsafe { bf16_dot::product(Side::Columns, &dy, w, i, (dx, i, old)) };
+                unsafe { narrow::product(Side::Columns, &dy, w, i, (dx, i, old)) };
             });
         } else {
             self.for_panels(o, i, |first, rows, w| {
@@ -408,7 +401,6 @@ impl<'a> Weight<'a> {
 pub(crate) struct Held<'a> {
     values: HeldValues<'a>,
     taken: Option<(HeldValues<'a>, HeldValues<'a>, f64)>,
-    activations: DType,
 }
 
 enum HeldValues<'a> {
@@ -425,7 +417,7 @@ pub(crate) trait Hold {
 
 impl Hold for Tensor {
     fn hold(&self) -> Held<'_> {
-        Held { values: HeldValues::of(self), taken: None, activations: DType::F32 }
+        Held { values: HeldValues::of(self), taken: None }
     }
 }
 
@@ -436,7 +428,7 @@ impl Hold for Constant {
             Stored::Quantised(matrix) => HeldValues::Quantised(matrix),
         };
         let taken = self.taken.as_ref().map(|t| (HeldValues::of(&t.a), HeldValues::of(&t.b), t.scaling));
-        Held { values, taken, activations: self.activations }
+        Held { values, taken }
     }
 }
 
@@ -457,7 +449,7 @@ impl<'a> HeldValues<'a> {
             },
             Self::Copied(Ok(storage), layout) => Weight::of(storage, layout),
             Self::Copied(Err(error), _) => bail!("a weight could not be copied from the GPU: {error}"),
-            Self::Quantised(matrix) => Ok(Weight { values: Values::Quantised(matrix), taken: None, with_bf16: false }),
+            Self::Quantised(matrix) => Ok(Weight { values: Values::Quantised(matrix), taken: None }),
         }
     }
 
@@ -476,7 +468,7 @@ impl<'a> HeldValues<'a> {
 
 impl Held<'_> {
     pub(crate) fn weight(&self) -> Result<Weight<'_>> {
-        let mut weight = self.values.weight()?.with(self.activations);
+        let mut weight = self.values.weight()?;
         if let Some((a, b, scaling)) = &self.taken {
             let ((a, rank), (b, _)) = (a.floats()?, b.floats()?);
             weight.taken = Some(Factors { a, b, rank, scaling: *scaling as f32 });

@@ -97,7 +97,7 @@ pub(crate) fn layers(
                 Some((LowRank { rank, inputs, outputs, scaling: a.scaling as f32, dropout }, at))
             }
         };
-        let (weight, bias) = (p.weight.held(activations)?, p.bias.map(Tensor::detach));
+        let (weight, bias) = (p.weight.held()?, p.bias.map(Tensor::detach));
         made.push(Layer { weight, bias, outputs, inputs, adapter });
     }
     let flat = match parts.first() {

@@ -28,7 +28,7 @@ pub fn row_norms<'w>(weight: impl Into<ConstantRef<'w>>, a: &Tensor, b: &Tensor,
     if r == 0 || a.dims() != [r, i] || b.dims() != [o, r] {
         return Err(Error::shape("row_norms", "A", format!("(r, {i}) with B ({o}, r)"), a.dims()));
     }
-    let weight = weight.held(DType::F32)?;
+    let weight = weight.held()?;
     let device = b.device();
     read_weight!(weight = weight);
     read!(a = a);
@@ -209,7 +209,7 @@ pub fn dora_linear<'w>(
     }
     let dropout = dropout.map(|d| d.checked(row_width(x))).transpose()?.flatten();
     let op = DoraLinear {
-        weight: weight.held(x.dtype())?,
+        weight: weight.held()?,
         bias: bias.map(Tensor::detach),
         norms: adapter.norms.detach(),
         dims,

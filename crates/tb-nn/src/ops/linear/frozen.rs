@@ -24,7 +24,7 @@ struct FrozenLinear {
 pub fn frozen_linear<'a>(x: &Tensor, weight: impl Into<ConstantRef<'a>>, bias: Option<&Tensor>) -> Result<Tensor> {
     let weight = weight.into();
     let dims = dims("frozen_linear", x, &weight.dims(), bias)?;
-    let weight = weight.held(x.dtype())?;
+    let weight = weight.held()?;
     Ok(x.apply_op1(FrozenLinear { weight, bias: bias.map(Tensor::detach), dims })?)
 }
 

@@ -61,7 +61,7 @@ pub fn lora_linear<'a>(
     }
     let dropout = dropout.map(|d| d.checked(row_width(x))).transpose()?.flatten();
     let op = LoraLinear {
-        weight: weight.held(x.dtype())?,
+        weight: weight.held()?,
         bias: bias.map(Tensor::detach),
         dims,
         low_rank: LowRank { rank, inputs: i, outputs: o, scaling: scaling as f32, dropout },

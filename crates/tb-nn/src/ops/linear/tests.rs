@@ -128,14 +128,17 @@ fn frozen_weights_receive_no_gradient_and_an_untracked_input_neither() -> Result
 #[test]
 fn bf16_weights_and_activations_are_near_f32() -> Result<()> {
     // 600 x 900 is several widened panels.
-    let (x, w) = (noise(&[9, 600], 1)?, (noise(&[900, 600], 2)? * 0.05)?);
+    let (x, w) = (noise(&[40, 600], 1)?, (noise(&[900, 600], 2)? * 0.05)?);
     let narrow = w.to_dtype(DType::BF16)?;
     let wide = narrow.to_dtype(DType::F32)?;
-    assert_close(&frozen_linear(&x, &narrow, None)?, &frozen_linear(&x, &wide, None)?, 1e-5);
+    // A few rows are multiplied as they are; more are rounded to bf16 where the processor multiplies so.
+    let few = x.narrow(0, 0, 9)?.contiguous()?;
+    assert_close(&frozen_linear(&few, &narrow, None)?, &frozen_linear(&few, &wide, None)?, 1e-5);
+    assert_close(&frozen_linear(&x, &narrow, None)?, &frozen_linear(&x, &wide, None)?, 0.01);
     let v = Var::from_tensor(&x)?;
     let got = frozen_linear(&v, &narrow, None)?.sqr()?.sum_all()?.backward()?;
     let want = frozen_linear(&v, &wide, None)?.sqr()?.sum_all()?.backward()?;
-    assert_close(got.get(&v).unwrap(), want.get(&v).unwrap(), 1e-4);
+    assert_close(got.get(&v).unwrap(), want.get(&v).unwrap(), 0.01);
     let y = frozen_linear(&x.to_dtype(DType::BF16)?, &narrow, None)?;
     assert_eq!(y.dtype(), DType::BF16);
     assert_close(&y, &frozen_linear(&x, &wide, None)?, 0.03);
