@@ -280,8 +280,8 @@ fn kept_per_token(config: &DecoderConfig, run: &Workload) -> u64 {
                 Some(LoraForm::Plain | LoraForm::WithBias) | None => 0,
             };
             let block = if in_one_operation(plan) {
-                // The results of both halves in the model's numbers; q, k, v, the attention's result and its sums; gate and up.
-                2 * w.c * run.weight_bytes + F32 * (2 * w.q + 2 * w.kv + w.heads + 2 * w.f + after)
+                // The results of both halves; q, k, v, the attention's result and its sums; gate and up.
+                F32 * (2 * w.c + 2 * w.q + 2 * w.kv + w.heads + 2 * w.f + after)
             } else {
                 F32 * (6 * w.c + 3 * w.q + 3 * w.kv + w.heads + 3 * w.f + after + joined(config))
             };
@@ -327,6 +327,11 @@ fn training_bytes(config: &DecoderConfig, run: &Workload, batch: BatchShape) -> 
     let (c, layers) = (config.hidden_size as u64, config.num_hidden_layers as u64);
     let tokens = batch.rows * batch.width;
     let kept = kept_per_token(config, run);
+    // Between blocks a GPU holds the model's numbers.
+    let stream = match run.place {
+        Where::Host => F32,
+        Where::Gpu => run.weight_bytes,
+    };
     // A recomputed block's variables travel as one tensor, which is held until its backward pass (tb-nn's `recompute`).
     let flat = match (&run.trained, run.activations) {
         (Trained::All, Activations::Recomputed) => F32 * in_blocks(config),
@@ -335,9 +340,9 @@ fn training_bytes(config: &DecoderConfig, run: &Workload, batch: BatchShape) -> 
     let blocks = match run.activations {
         Activations::Kept => layers * kept,
         // The inputs of all blocks; of one block its inner results, its input as a variable, its result and the product's gradient.
-        Activations::Recomputed => layers * c * run.weight_bytes + kept + 4 * c * F32,
+        Activations::Recomputed => layers * c * stream + kept + 4 * c * F32,
     };
-    tokens * (blocks + backward_per_token(config) + c * run.weight_bytes) + supervised_bytes(config, batch) + flat
+    tokens * (blocks + backward_per_token(config) + c * stream) + supervised_bytes(config, batch) + flat
 }
 
 /// Numbers of the weights of all blocks.
