@@ -186,7 +186,7 @@ mod instructions {
         for block in 0..blocks {
             let mut scale = [_mm512_setzero_ps(); O];
             for (row, scale) in scale.iter_mut().enumerate() {
-                _mm_prefetch::<_MM_HINT_NTA>(values.wrapping_add(ahead + block * of_block + row * of_row));
+                _mm_prefetch::<_MM_HINT_T0>(values.wrapping_add(ahead + block * of_block + row * of_row));
                 // SAFETY: the block lies inside W.
                 let half = unsafe { (*scales.add(row * blocks + block)).to_bits() };
                 *scale = _mm512_cvtph_ps(_mm256_set1_epi16(half as i16));
