@@ -23,9 +23,9 @@ use crate::{
     AddUser, BaseModel, BaseProblems, BaseRemoved, BaseTemplate, BaselineReport, ById, ChartFiles, ClearSecret,
     CreateToken, CreatedToken, Ctx, DataRows, DataStats, DatasetDeleted, DoctorReport, EventsAfter, FormLimits,
     ImportData, InspectBase, JobCurves, JobEstimate, JobPage, ListAudit, ListJobs, ListModels, LogOf, LogPiece,
-    MetricsOf, ModelPage, MoveJob, OfUser, PreviewData, RowsOf, SampleInstalled, SessionView, SetPassword, SetRole,
-    SetSecret, SetSettings, StartEval, StartJob, StartSample, StatsOf, StatusView, StorageItem, TokensOf, UserView,
-    WhoAmI, WriteChart,
+    MetricsOf, ModelPage, MoveJob, OfUser, PreviewData, RenameUser, RowsOf, SampleInstalled, SessionView, SetPassword,
+    SetRole, SetSecret, SetSettings, StartEval, StartJob, StartSample, StatsOf, StatusView, StorageItem, TokensOf,
+    UserView, WhoAmI, WriteChart,
     access::reach,
     bases,
     datasets::{self, Preview, Problems},
@@ -361,6 +361,8 @@ commands! {
     user_list(Nothing) -> Vec<UserView>, Admin, [], users::list;
     /// Adds a user, with or without a password.
     user_add(AddUser) -> User, Admin, [Users], users::add;
+    /// Gives a user another name; what they did and hold stays theirs.
+    user_rename(RenameUser) -> User, Admin, [Users], users::rename;
     /// Gives a user another role; it counts at once.
     user_set_role(SetRole) -> User, Admin, [Users], users::set_role;
     /// Gives a user a new password and signs their browsers out; one's own needs the present one, others' an admin.

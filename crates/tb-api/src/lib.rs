@@ -73,7 +73,7 @@ pub use status::{StatusView, StorageItem};
 pub use tb_data::import::moment;
 pub use training::StartJob;
 pub use users::{
-    AddUser, OfUser, SetPassword, SetRole, UserView, WhoAmI,
+    AddUser, OfUser, RenameUser, SetPassword, SetRole, UserView, WhoAmI,
     audit::ListAudit,
     sessions::SessionView,
     tokens::{CreateToken, CreatedToken},

@@ -13,7 +13,7 @@ use tb_core::{
     settings::Secret,
     user::{Role, User},
 };
-use tb_db::{Source, access_tokens, browser_sessions, passwords, users};
+use tb_db::{Source, Tx, access_tokens, browser_sessions, passwords, users};
 use ts_rs::TS;
 use uuid::Uuid;
 
@@ -48,6 +48,16 @@ pub struct AddUser {
     #[serde(default)]
     #[ts(type = "string | null")]
     pub password: Option<Secret>,
+}
+
+/// Arguments of `user_rename`.
+#[derive(Clone, Debug, Serialize, Deserialize, TS)]
+#[serde(deny_unknown_fields)]
+pub struct RenameUser {
+    /// Their id or name.
+    pub id: String,
+    /// With which they sign in from now on.
+    pub name: String,
 }
 
 /// Arguments of `user_set_role`.
@@ -152,18 +162,37 @@ pub(crate) async fn add(ctx: &Ctx, args: AddUser) -> Result<User, ApiError> {
         last_seen_at_ms: None,
     };
     let mut tx = ctx.db().begin().await?;
-    // Names that differ only in capitals would be taken for each other.
-    let lower = user.name.to_lowercase();
-    if let Some(other) = users::list(&mut tx).await?.into_iter().find(|u| u.name.to_lowercase() == lower) {
-        let message = format!("Nothing was changed: there is a user '{}' already.", other.name);
-        return Err(ApiError::new(ErrorCode::Conflict, message).hint("Choose another name, or enable that user."));
-    }
+    check_free(&mut tx, &user).await?;
     users::insert(&mut tx, &user).await?;
     if let Some(hash) = &hash {
         passwords::put(&mut tx, &user.id, hash, now).await?;
     }
     tx.commit().await?;
     Ok(user)
+}
+
+pub(crate) async fn rename(ctx: &Ctx, args: RenameUser) -> Result<User, ApiError> {
+    let name = checked_name(&args.name)?;
+    let mut tx = ctx.db().begin().await?;
+    let user = User { name, ..named(&mut tx, &args.id).await? };
+    check_free(&mut tx, &user).await?;
+    users::rename(&mut tx, &user.id, &user.name).await?;
+    tx.commit().await?;
+    ctx.identities().forget();
+    Ok(user)
+}
+
+/// Refuses a name that another user has: names that differ only in capitals would be taken for each other.
+async fn check_free(tx: &mut Tx, user: &User) -> Result<(), ApiError> {
+    let lower = user.name.to_lowercase();
+    let taken = |other: &User| other.id != user.id && other.name.to_lowercase() == lower;
+    match users::list(&mut *tx).await?.into_iter().find(taken) {
+        None => Ok(()),
+        Some(other) => {
+            let message = format!("Nothing was changed: there is a user '{}' already.", other.name);
+            Err(ApiError::new(ErrorCode::Conflict, message).hint("Choose another name, or enable that user."))
+        }
+    }
 }
 
 pub(crate) async fn set_role(ctx: &Ctx, args: SetRole) -> Result<User, ApiError> {

@@ -60,6 +60,16 @@ pub async fn set_role(tx: &mut Tx, id: &UserId, was: Role, role: Role) -> Result
     tx.run_on_seen(statement).await
 }
 
+/// Gives a user another name.
+///
+/// # Errors
+/// [`Error::Taken`](crate::Error::Taken) if another has it, [`Error::Stale`](crate::Error::Stale) if there is no such user.
+pub async fn rename(tx: &mut Tx, id: &UserId, name: &str) -> Result<()> {
+    let statement =
+        Statement::new(TABLE, "UPDATE users SET name = $1 WHERE id = $2").about(id).bind(name).bind(id.as_str());
+    tx.run_on_seen(statement).await
+}
+
 /// Shuts a user out from `at_ms` on, or lets them in again.
 ///
 /// # Errors

@@ -114,6 +114,28 @@ async fn a_change_of_role_counts_at_once() {
 }
 
 #[tokio::test]
+async fn another_name_keeps_everything_and_is_nobody_elses() {
+    let place = Place::new().await;
+    let (id, _) = (place.add("ken", "reviewer").await, place.add("yuki", "reviewer").await);
+    let (_, cookie) = place.enter("ken", GOOD).await;
+    for (name, code) in
+        [("Yuki", ErrorCode::Conflict), (" ", ErrorCode::InvalidArgument), (&id, ErrorCode::InvalidArgument)]
+    {
+        assert_eq!(
+            Place::refused(&place.ctx, "user_rename", json!({ "id": "ken", "name": name })).await,
+            code,
+            "{name}"
+        );
+    }
+    let renamed = place.call("user_rename", json!({ "id": "ken", "name": "Kenji" })).await;
+    assert_eq!((&renamed["id"], &renamed["name"], &renamed["role"]), (&json!(id), &json!("Kenji"), &json!("reviewer")));
+    // In other capitals the name is still their own.
+    place.call("user_rename", json!({ "id": id, "name": "kenji" })).await;
+    assert!(place.is_in(&cookie).await && place.wrong("ken", GOOD).await);
+    place.enter("kenji", GOOD).await;
+}
+
+#[tokio::test]
 async fn a_new_password_needs_the_old_one_and_signs_the_others_out() {
     let place = Place::new().await;
     let id = place.add("ken", "viewer").await;
@@ -174,6 +196,7 @@ async fn what_belongs_to_others_is_for_admins_only() {
         ("user_list", json!({}), ErrorCode::Forbidden),
         ("user_add", json!({ "name": "x", "role": "admin" }), ErrorCode::Forbidden),
         ("user_set_role", json!({ "id": ken, "role": "admin" }), ErrorCode::Forbidden),
+        ("user_rename", json!({ "id": ken, "name": "x" }), ErrorCode::Forbidden),
         ("user_disable", json!({ "id": yuki }), ErrorCode::Forbidden),
         ("user_set_password", json!({ "id": yuki, "password": NEW }), ErrorCode::Forbidden),
         ("token_create", json!({ "name": "x", "user": yuki }), ErrorCode::Forbidden),

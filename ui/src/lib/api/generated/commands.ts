@@ -73,6 +73,7 @@ import type { Problems } from "./Problems";
 import type { ProjectSummary } from "./ProjectSummary";
 import type { Provenance } from "./Provenance";
 import type { ProvenanceOf } from "./ProvenanceOf";
+import type { RenameUser } from "./RenameUser";
 import type { RowProblem } from "./RowProblem";
 import type { RowsOf } from "./RowsOf";
 import type { SampleInstalled } from "./SampleInstalled";
@@ -270,6 +271,8 @@ export interface Commands {
   user_list: { args: Nothing; result: Array<UserView>; role: "admin"; stale: [] };
   /** Adds a user, with or without a password. */
   user_add: { args: AddUser; result: User; role: "admin"; stale: ["users"] };
+  /** Gives a user another name; what they did and hold stays theirs. */
+  user_rename: { args: RenameUser; result: User; role: "admin"; stale: ["users"] };
   /** Gives a user another role; it counts at once. */
   user_set_role: { args: SetRole; result: User; role: "admin"; stale: ["users"] };
   /** Gives a user a new password and signs their browsers out; one's own needs the present one, others' an admin. */
@@ -376,6 +379,7 @@ export const COMMAND_ROLES: { readonly [N in keyof Commands]: Commands[N]["role"
   whoami: "viewer",
   user_list: "admin",
   user_add: "admin",
+  user_rename: "admin",
   user_set_role: "admin",
   user_set_password: "viewer",
   user_disable: "admin",
