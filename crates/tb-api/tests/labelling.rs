@@ -213,6 +213,9 @@ async fn two_reviewers_judge_each_item_once_and_their_agreement_is_told() {
     // sklearn 1.9.1: cohen_kappa_score(weights="quadratic"), statsmodels 0.15.0: fleiss_kappa.
     assert!(close(&question["cohen_kappa"], COHEN), "{question}");
     assert!(close(&question["fleiss_kappa"], FLEISS), "{question}");
+    assert!(close(&question["same"], 8.0 / 12.0) && question["same"]["n"] == 12, "{question}");
+    let (low, high) = (question["same"]["low"].as_f64().unwrap(), question["same"]["high"].as_f64().unwrap());
+    assert!(0.0 < low && low < 8.0 / 12.0 && 8.0 / 12.0 < high && high <= 1.0, "{question}");
     let bias = &report["reviewers"][1]["bias"];
     assert!((bias["value"].as_f64().unwrap() - 7.0 / 12.0).abs() < 1e-12, "{report}");
 
@@ -299,6 +302,9 @@ async fn skipping_flagging_drafts_and_undo_lose_nothing() {
     let flagged = json!({ "project_id": project["id"], "show": "flagged" });
     let items = place.run("label_items", flagged.clone()).await;
     assert_eq!((&items[0]["item"]["id"], &items[0]["item"]["flagged"]), (&held[0], &json!(1)));
+    let count =
+        || async { place.run("label_agreement", json!({ "project_id": project["id"] })).await["flagged"].as_u64() };
+    assert_eq!(count().await, Some(1));
     let cleared = place.run("label_clear_flags", json!({ "item_id": held[0] })).await;
     let theirs = &cleared["answers"][0];
     assert_eq!(
@@ -306,6 +312,7 @@ async fn skipping_flagging_drafts_and_undo_lose_nothing() {
         (&json!(false), &json!("odd"), &json!(0))
     );
     assert_eq!(place.run("label_items", flagged).await, json!([]));
+    assert_eq!(count().await, Some(0));
 
     let undone = place.run("label_undo", json!({ "project_id": project["id"] })).await;
     assert_eq!(tasks(&undone)[0]["item_id"], held[0]);

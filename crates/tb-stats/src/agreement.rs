@@ -23,7 +23,7 @@ pub use alpha::{alpha, alpha_interval};
 pub use cohen::{KappaWeights, cohen_kappa, cohen_kappa_interval};
 pub use fleiss::{fleiss_kappa, fleiss_kappa_interval};
 pub use ratings::{Rating, Ratings};
-pub use shares::{AgreementShares, SharesEstimate, rater_shares, rater_shares_interval, shares};
+pub use shares::{AgreementShares, SharesEstimate, rater_shares, rater_shares_interval, shares, shares_interval};
 
 use crate::Interval;
 #[cfg(doc)]

@@ -16,9 +16,9 @@ use tb_stats::{
     StatsError,
     agreement::{
         AgreementEstimate, KappaWeights, Level, Rating, Ratings, alpha_interval, cohen_kappa_interval,
-        fleiss_kappa_interval, rater_shares, rater_shares_interval, shares,
+        fleiss_kappa_interval, rater_shares, rater_shares_interval, shares_interval,
     },
-    bootstrap::Bootstrap,
+    bootstrap::{Bootstrap, Estimate},
     reviewers::{DawidSkene, rater_biases},
 };
 
@@ -125,23 +125,28 @@ fn figure(estimate: Result<AgreementEstimate, StatsError>) -> Result<AgreementFi
     })
 }
 
+fn mean_figure(estimate: &Estimate) -> MeanFigure {
+    let (low, high) = (Some(estimate.interval.low), Some(estimate.interval.high));
+    MeanFigure { value: estimate.value, low, high, n: estimate.rows as u64 }
+}
+
 pub(crate) async fn get(ctx: &Ctx, args: OfProject) -> Result<AgreementReport, ApiError> {
     let project = found::project(ctx.db(), &args.project_id).await?;
     let votes = tb_db::feedback::votes(ctx.db(), &project.id, MOST_VOTES).await?;
     let gold = items::list(ctx.db(), &project.id, ItemFilter::Gold, 0, MOST_VOTES).await?;
     let resolved = items::list(ctx.db(), &project.id, ItemFilter::Resolved, 0, MOST_VOTES).await?;
+    let flagged = items::count_flagged(ctx.db(), &project.id).await?.max(0) as u64;
     let mut names = BTreeMap::new();
     for user in tb_db::users::list(ctx.db()).await? {
         names.insert(user.id, user.name);
     }
-    blocking(move || Ok(report(&project, votes, &gold, &resolved, &names))).await
+    blocking(move || Ok(report(&project, votes, (&gold, &resolved, flagged), &names))).await
 }
 
 fn report(
     project: &LabelProject,
     votes: Vec<Vote>,
-    gold: &[LabelItem],
-    resolved: &[LabelItem],
+    (gold, resolved, flagged): (&[LabelItem], &[LabelItem], u64),
     names: &BTreeMap<UserId, String>,
 ) -> AgreementReport {
     let table = Table::new(votes);
@@ -168,6 +173,7 @@ fn report(
         reviewers: of_reviewers(project, &table, gold, names),
         overlapped: by_item.len() as u64,
         disagreed: disagreed as u64,
+        flagged,
     }
 }
 
@@ -217,7 +223,7 @@ fn of_question(project: &LabelProject, question: &Question, table: &Table) -> Qu
         alpha_interval: as_numbers,
         cohen_kappa: cohen,
         fleiss_kappa: fleiss,
-        same: shares(&ratings, 1.0).ok().map(|s| s.same),
+        same: shares_interval(&ratings, 1.0, &bootstrap, &mut source(project, 6)).ok().map(|s| mean_figure(&s.same)),
         note,
         ..empty
     }
@@ -251,12 +257,7 @@ fn of_reviewers(
                 let (low, high) = (b.interval.map(|i| i.low), b.interval.map(|i| i.high));
                 b.bias.map(|value| MeanFigure { value, low, high, n: b.units as u64 })
             }),
-            same: same.map(|s| MeanFigure {
-                value: s.same.value,
-                low: Some(s.same.interval.low),
-                high: Some(s.same.interval.high),
-                n: s.same.rows as u64,
-            }),
+            same: same.map(|s| mean_figure(&s.same)),
             gold: share(right.iter().filter(|right| **right).count() as u64, right.len() as u64),
             weight: truth.as_ref().and_then(|t| t.raters.iter().find(|r| r.rater == at)).map(|r| r.accuracy),
             seconds_each: median_seconds(own.iter().filter_map(|vote| vote.duration_ms).collect()),

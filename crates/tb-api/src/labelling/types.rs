@@ -330,6 +330,9 @@ pub struct AgreementReport {
     /// Items on which they differ and nobody has decided.
     #[ts(type = "number")]
     pub disagreed: u64,
+    /// Items that somebody flags.
+    #[ts(type = "number")]
+    pub flagged: u64,
 }
 
 /// An agreement figure with its bootstrap interval.
@@ -364,7 +367,7 @@ pub struct QuestionAgreement {
     /// Fleiss' kappa over the items that the most common number of reviewers has judged.
     pub fleiss_kappa: Option<AgreementFigure>,
     /// Share of pairs of answers that are the same.
-    pub same: Option<f64>,
+    pub same: Option<MeanFigure>,
     /// Why a figure is missing, in words.
     pub note: Option<String>,
 }

@@ -125,6 +125,17 @@ pub async fn count_done(from: impl Into<Source<'_>>, project: &LabelProjectId, o
     Ok(from.into().one(statement, |row| Reader::new(TABLE, row, "num").int("num")).await?.unwrap_or(0))
 }
 
+/// Items of a project that somebody flags.
+///
+/// # Errors
+/// The driver's.
+pub async fn count_flagged(from: impl Into<Source<'_>>, project: &LabelProjectId) -> Result<i64> {
+    let statement =
+        Statement::new(TABLE, "SELECT COUNT(*) AS num FROM label_items WHERE project_id = $1 AND flagged > 0")
+            .bind(project.as_str());
+    Ok(from.into().one(statement, |row| Reader::new(TABLE, row, "num").int("num")).await?.unwrap_or(0))
+}
+
 /// Nobody flags an item any more.
 ///
 /// # Errors

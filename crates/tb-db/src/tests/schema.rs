@@ -118,6 +118,11 @@ async fn lists_walk_an_index() {
             "SELECT id FROM training_jobs WHERE status = 'pending' ORDER BY queue_rank, created_at_ms, id",
             "training_jobs_by_queue",
         ),
+        ("SELECT COUNT(*) AS num FROM label_items WHERE project_id = 'a' AND flagged > 0", "label_items_flagged"),
+        (
+            "SELECT id FROM label_items WHERE project_id = 'a' AND place > 3 AND flagged > 0 ORDER BY place LIMIT 9",
+            "label_items_flagged",
+        ),
         ("SELECT id FROM models ORDER BY created_at_ms DESC, id DESC LIMIT 9", "models_by_time"),
         ("SELECT id FROM models WHERE name = 'a' AND status = 'production'", "models_one_in_production"),
         ("SELECT id FROM datasets ORDER BY created_at_ms DESC, id DESC LIMIT 9", "datasets_by_time"),

@@ -52,17 +52,26 @@ pub fn rater_shares_interval(
     bootstrap: &Bootstrap,
     uniform: &mut impl FnMut() -> f64,
 ) -> Result<SharesEstimate, StatsError> {
-    let compared = compare_rater(ratings, rater, distance)?;
-    Ok(SharesEstimate {
-        same: bootstrap.mean(&compared.same, uniform)?,
-        near: bootstrap.mean(&compared.near, uniform)?,
-        pairs: compared.pairs,
-    })
+    compare_rater(ratings, rater, distance)?.estimate(bootstrap, uniform)
 }
 
 /// How often two raters agree, over all of them: per unit the share of its pairs of ratings with the same value, and at
 /// most `distance` apart; then the mean over the units with a pair. Errors as [`rater_shares`].
 pub fn shares(ratings: &Ratings, distance: f64) -> Result<AgreementShares, StatsError> {
+    Ok(compare_all(ratings, distance)?.shares())
+}
+
+/// [`shares`] with intervals as those of [`rater_shares_interval`].
+pub fn shares_interval(
+    ratings: &Ratings,
+    distance: f64,
+    bootstrap: &Bootstrap,
+    uniform: &mut impl FnMut() -> f64,
+) -> Result<SharesEstimate, StatsError> {
+    compare_all(ratings, distance)?.estimate(bootstrap, uniform)
+}
+
+fn compare_all(ratings: &Ratings, distance: f64) -> Result<Compared, StatsError> {
     let near = reach(distance)?;
     let mut compared = Compared::default();
     let mut values = Vec::new();
@@ -87,7 +96,7 @@ pub fn shares(ratings: &Ratings, distance: f64) -> Result<AgreementShares, Stats
         }
         compared.push(pairs, same_pairs, near_pairs);
     }
-    if compared.same.is_empty() { Err(StatsError::NothingToCompare) } else { Ok(compared.shares()) }
+    if compared.same.is_empty() { Err(StatsError::NothingToCompare) } else { Ok(compared) }
 }
 
 /// The shares of each unit.
@@ -110,6 +119,14 @@ impl Compared {
         let units = self.same.len();
         let mean = |shares: &[f64]| shares.iter().sum::<f64>() / units as f64;
         AgreementShares { same: mean(&self.same), near: mean(&self.near), units, pairs: self.pairs }
+    }
+
+    fn estimate(&self, bootstrap: &Bootstrap, uniform: &mut impl FnMut() -> f64) -> Result<SharesEstimate, StatsError> {
+        Ok(SharesEstimate {
+            same: bootstrap.mean(&self.same, uniform)?,
+            near: bootstrap.mean(&self.near, uniform)?,
+            pairs: self.pairs,
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     KappaWeights, Level, Rating, Ratings, alpha, alpha_interval, cohen_kappa, cohen_kappa_interval, fleiss_kappa,
-    fleiss_kappa_interval, rater_shares, rater_shares_interval, shares,
+    fleiss_kappa_interval, rater_shares, rater_shares_interval, shares, shares_interval,
 };
 use crate::StatsError;
 use crate::bootstrap::Bootstrap;
@@ -279,6 +279,9 @@ fn shares_of_a_rater_and_the_rest() {
     let got = rater_shares_interval(&three, 0, 1.0, &bootstrap, &mut uniform(6)).unwrap();
     assert_eq!((got.same.value, got.near.value, got.near.rows, got.pairs), (0.25, 0.5, 2, 4));
     assert_eq!((got.near.interval.low, got.near.interval.high), (0.0, 1.0));
+    let got = shares_interval(&three, 1.0, &bootstrap, &mut uniform(6)).unwrap();
+    assert_eq!((got.near.value, got.near.rows, got.pairs), (0.5, 2, 6));
+    assert!((got.same.interval.low, got.same.interval.high) == (0.0, 1.0 / 3.0), "{got:?}");
 }
 
 #[test]

@@ -21,4 +21,8 @@ overlapped: number,
 /**
  * Items on which they differ and nobody has decided.
  */
-disagreed: number, };
+disagreed: number, 
+/**
+ * Items that somebody flags.
+ */
+flagged: number, };
