@@ -49,7 +49,7 @@ export const shared = {
   "error.unauthenticated": "You are signed out",
   "error.forbidden": "This needs another role",
   "error.not_found": "Not found",
-  "error.conflict": "Something else changed it first",
+  "error.conflict": "Not possible as things stand",
   "error.invalid_argument": "A value is not right",
   "error.data_invalid": "The data cannot be used",
   "error.out_of_memory": "Out of memory",

@@ -51,7 +51,7 @@ export const shared: Translation<typeof en> = {
   "error.unauthenticated": "サインインしていません",
   "error.forbidden": "権限がありません",
   "error.not_found": "見つかりません",
-  "error.conflict": "先に別の変更がありました",
+  "error.conflict": "今の状態ではできません",
   "error.invalid_argument": "値が正しくありません",
   "error.data_invalid": "使用できないデータです",
   "error.out_of_memory": "メモリ不足",
