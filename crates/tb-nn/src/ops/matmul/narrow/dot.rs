@@ -1,57 +1,35 @@
-//! By AVX512-BF16's dot instruction, in registers: blocks of [`ROWS`] by [`LANES`]. About four times the f32 rate on AMD's processors; on
+//! By AVX512-BF16's dot instruction, in registers: blocks of [`ROWS`] by 16 [`VECTORS`]. About four times the f32 rate on AMD's processors; on
 //! Intel's no faster than f32, but there are [`super::tiles`].
 
 use std::arch::x86_64::*;
 
-use rayon::prelude::*;
-
 use super::super::lane_mask;
-use super::pack::pack;
-use super::{DEPTH, Old, Operands, TILE, bf16};
+use super::pack::{Piece, for_pieces};
+use super::{DEPTH, Operands, TILE, bf16};
 
 /// Rows of a block, half of a tile of A: with [`VECTORS`] it fills the registers.
 const ROWS: usize = 8;
 /// Vectors of 16 lanes across a block.
 const VECTORS: usize = 3;
-const LANES: usize = 16 * VECTORS;
 /// Values of k in one packed piece: 36 KiB, which stays in the first-level cache.
 const PIECE: usize = 384;
 
 /// # Safety
 /// [`super::available`]; c is valid for M x L writes, and initialised where it is added to.
 pub(super) unsafe fn product(operands: Operands) {
-    let Operands { a, lanes, k, c, stride, old, .. } = operands;
-    (0..lanes.div_ceil(LANES)).into_par_iter().for_each_init(
-        || vec![zero(); PIECE / 2 * VECTORS],
-        |packed, group| {
-            let first = group * LANES;
-            let count = LANES.min(lanes - first);
-            for from in (0..k).step_by(PIECE) {
-                let depth = (k - from).min(PIECE);
-                let add = from > 0 || old == Old::Add;
-                // SAFETY: the instructions are available; the piece lies inside the weight, its blocks inside a and c.
-                unsafe {
-                    pack::<VECTORS>(operands, (first, count), (from, depth), packed);
-                    for row in (0..a.rows).step_by(ROWS) {
-                        let block = Block {
-                            steps: depth.div_ceil(DEPTH),
-                            a: a.tiles(row, from).add(row % (2 * ROWS) * DEPTH),
-                            c: c.at(row * stride + first),
-                            c_row: stride,
-                            count,
-                            add,
-                        };
-                        run((a.rows - row).min(ROWS), packed, block);
-                    }
-                }
+    let Operands { a, c, stride, .. } = operands;
+    let blocks = |Piece { packed, first, count, from, steps, add }: Piece| {
+        for row in (0..a.rows).step_by(ROWS) {
+            // SAFETY: the instructions are available; the block lies inside a and c.
+            unsafe {
+                let of_tile = a.tiles(row, from).add(row % (2 * ROWS) * DEPTH);
+                let block = Block { steps, a: of_tile, c: c.at(row * stride + first), c_row: stride, count, add };
+                run((a.rows - row).min(ROWS), packed, block);
             }
-        },
-    );
-}
-
-fn zero() -> __m512i {
-    // SAFETY: a vector of zeros.
-    unsafe { std::mem::zeroed() }
+        }
+    };
+    // SAFETY: the caller's promise.
+    unsafe { for_pieces::<VECTORS>(operands, PIECE, blocks) };
 }
 
 #[derive(Clone, Copy)]

@@ -2,8 +2,49 @@
 
 use std::arch::x86_64::*;
 
+use rayon::prelude::*;
+
 use super::super::lane_mask;
-use super::{DEPTH, Operands, Side};
+use super::{DEPTH, Old, Operands, Side};
+
+/// A packed piece of B, of which a product makes a part of C.
+pub(super) struct Piece<'a> {
+    /// `V` vectors for each pair of k.
+    pub(super) packed: &'a [__m512i],
+    /// Its first lane, and how many there are.
+    pub(super) first: usize,
+    pub(super) count: usize,
+    /// Its first value of k, and times [`DEPTH`] how many there are.
+    pub(super) from: usize,
+    pub(super) steps: usize,
+    /// Whether to add to what C holds.
+    pub(super) add: bool,
+}
+
+/// Calls `f` with every piece of up to 16 `V` lanes and `most` values of k, a multiple of [`DEPTH`]: those of the same lanes one after the
+/// other, in the order of k.
+///
+/// # Safety
+/// The processor has AVX-512.
+pub(super) unsafe fn for_pieces<const V: usize>(operands: Operands, most: usize, f: impl Fn(Piece) + Sync) {
+    let Operands { lanes, k, old, .. } = operands;
+    let pairs = k.min(most).next_multiple_of(DEPTH) / 2;
+    (0..lanes.div_ceil(16 * V)).into_par_iter().for_each_init(
+        // SAFETY: a vector of zeros.
+        || vec![unsafe { std::mem::zeroed::<__m512i>() }; pairs * V],
+        |packed, group| {
+            let first = group * 16 * V;
+            let count = (lanes - first).min(16 * V);
+            for from in (0..k).step_by(most) {
+                let depth = (k - from).min(most);
+                // SAFETY: the caller's promise; the piece lies inside the weight.
+                unsafe { pack::<V>(operands, (first, count), (from, depth), packed) };
+                let add = from > 0 || old == Old::Add;
+                f(Piece { packed, first, count, from, steps: depth.div_ceil(DEPTH), add });
+            }
+        },
+    );
+}
 
 /// Lanes `first..first + count` of the weight, `depth` values of k of each from `from`: `V` vectors of 16 lanes for each pair, with zeros
 /// for lanes that there are not and up to a multiple of [`DEPTH`] values.
@@ -11,7 +52,7 @@ use super::{DEPTH, Operands, Side};
 /// # Safety
 /// The processor has AVX-512; the piece lies inside the weight, and `packed` has room for `V` vectors of each pair.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) unsafe fn pack<const V: usize>(
+unsafe fn pack<const V: usize>(
     operands: Operands,
     lanes: (usize, usize),
     (from, depth): (usize, usize),

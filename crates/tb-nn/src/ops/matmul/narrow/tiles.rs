@@ -7,10 +7,8 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::sync::OnceLock;
 
-use rayon::prelude::*;
-
-use super::pack::pack;
-use super::{DEPTH, Old, Operands, bf16};
+use super::pack::{Piece, for_pieces};
+use super::{DEPTH, Operands, bf16};
 
 /// Values of C along each side of a block of two by two tiles.
 const BLOCK: usize = 32;
@@ -46,36 +44,25 @@ fn are_permitted() -> bool {
 /// # Safety
 /// [`available`]; c is valid for M x L writes, and initialised where it is added to.
 pub(super) unsafe fn product(operands: Operands) {
-    let Operands { a, lanes, k, c, stride, old, .. } = operands;
-    let depth = k.min(PIECE).next_multiple_of(DEPTH);
-    (0..lanes.div_ceil(BLOCK)).into_par_iter().for_each_init(
-        // SAFETY: a vector of zeros.
-        || vec![unsafe { std::mem::zeroed::<__m512i>() }; depth / 2 * VECTORS],
-        |packed, group| {
-            let first = group * BLOCK;
-            let count = BLOCK.min(lanes - first);
-            let _tiles = Tiles::configured();
-            for from in (0..k).step_by(PIECE) {
-                let depth = (k - from).min(PIECE);
-                let add = from > 0 || old == Old::Add;
-                // SAFETY: the instructions are available; the piece lies inside the weight, its blocks inside a and c.
-                unsafe {
-                    pack::<VECTORS>(operands, (first, count), (from, depth), packed);
-                    for row in (0..a.rows).step_by(BLOCK) {
-                        let rows = BLOCK.min(a.rows - row);
-                        let a = a.tiles(row, from);
-                        let to = c.at(row * stride + first);
-                        let steps = depth.div_ceil(DEPTH);
-                        if (rows, count) == (BLOCK, BLOCK) {
-                            block(a, packed, steps, (to, stride), add);
-                        } else {
-                            part(a, packed, steps, (to, stride), (rows, count), add);
-                        }
-                    }
+    let Operands { a, c, stride, .. } = operands;
+    let blocks = |Piece { packed, first, count, from, steps, add }: Piece| {
+        let _tiles = Tiles::configured();
+        for row in (0..a.rows).step_by(BLOCK) {
+            let rows = BLOCK.min(a.rows - row);
+            let a = a.tiles(row, from);
+            // SAFETY: the instructions are available, the tiles configured; the block lies inside a and c.
+            unsafe {
+                let to = c.at(row * stride + first);
+                if (rows, count) == (BLOCK, BLOCK) {
+                    block(a, packed, steps, (to, stride), add);
+                } else {
+                    part(a, packed, steps, (to, stride), (rows, count), add);
                 }
             }
-        },
-    );
+        }
+    };
+    // SAFETY: the caller's promise.
+    unsafe { for_pieces::<VECTORS>(operands, PIECE, blocks) };
 }
 
 /// The tiles of this thread, while they are in use: eight of 16 rows of 64 bytes.
