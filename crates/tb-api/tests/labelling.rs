@@ -313,6 +313,8 @@ async fn skipping_flagging_drafts_and_undo_lose_nothing() {
     );
     assert_eq!(place.run("label_items", flagged).await, json!([]));
     assert_eq!(count().await, Some(0));
+    let report = place.run("label_agreement", json!({ "project_id": project["id"] })).await;
+    assert_eq!(report["questions"][0]["no_alpha"], json!("nothing_to_compare"), "one reviewer so far");
 
     let undone = place.run("label_undo", json!({ "project_id": project["id"] })).await;
     assert_eq!(tasks(&undone)[0]["item_id"], held[0]);
@@ -333,7 +335,18 @@ async fn skipping_flagging_drafts_and_undo_lose_nothing() {
     let open = json!({ "item_id": held[0], "answers": { "note": "x" } });
     assert!(reviewer.refused("label_submit", open).await.unwrap_err().message.contains("Rating"));
 
-    place.run("label_project_update", json!({ "id": project["id"], "status": "paused" })).await;
+    let read = project["revision"].as_i64().unwrap();
+    let paused = place.run("label_project_update", json!({ "id": project["id"], "status": "paused" })).await;
+    assert_eq!(paused["revision"], json!(read + 1));
+    let late = json!({ "id": project["id"], "revision": read, "guidelines": "Mine" });
+    let refused = place.refused("label_project_update", late).await.unwrap_err();
+    assert_eq!(
+        (refused.code, refused.message.contains("Nothing was changed")),
+        (ErrorCode::Conflict, true),
+        "{refused}"
+    );
+    let named = json!({ "id": project["id"], "revision": read + 1, "guidelines": "Mine" });
+    assert_eq!(place.run("label_project_update", named).await["guidelines"], json!("Mine"));
     assert_eq!(place.run("label_take", take.clone()).await["tasks"], json!([]));
     place.run("label_project_update", json!({ "id": project["id"], "status": "active", "overlap": 2 })).await;
     let more = place.run("label_take", json!({ "project_id": project["id"], "hold": 9 })).await;

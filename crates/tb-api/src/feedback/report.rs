@@ -40,11 +40,11 @@ pub struct StatsOfFeedback {
     pub transformation_type: Option<String>,
     /// From the day (UTC) of this moment on, milliseconds since 1970 UTC.
     #[serde(default)]
-    #[ts(type = "number")]
+    #[ts(optional, type = "number")]
     pub since_ms: Option<i64>,
     /// Up to the day of this moment, that day included.
     #[serde(default)]
-    #[ts(type = "number")]
+    #[ts(optional, type = "number")]
     pub until_ms: Option<i64>,
 }
 

@@ -25,7 +25,7 @@ use tb_stats::{
 use super::{
     decide::differs,
     median_seconds,
-    types::{AgreementFigure, AgreementReport, OfProject, OwnAgreement, QuestionAgreement, ReviewerReport},
+    types::{AgreementFigure, AgreementReport, NoAlpha, OfProject, OwnAgreement, QuestionAgreement, ReviewerReport},
 };
 use crate::{
     Ctx,
@@ -125,6 +125,16 @@ fn figure(estimate: Result<AgreementEstimate, StatsError>) -> Result<AgreementFi
     })
 }
 
+/// What a missing alpha means to a person. The ratings of a table are finite and one per item and reviewer, so that only these
+/// three remain.
+fn why_none(error: &StatsError) -> NoAlpha {
+    match error {
+        StatsError::NothingToCompare | StatsError::NoRows => NoAlpha::NothingToCompare,
+        StatsError::NoVariation => NoAlpha::NoVariation,
+        _ => NoAlpha::TooFewItems,
+    }
+}
+
 fn mean_figure(estimate: &Estimate) -> MeanFigure {
     let (low, high) = (Some(estimate.interval.low), Some(estimate.interval.high));
     MeanFigure { value: estimate.value, low, high, n: estimate.rows as u64 }
@@ -135,7 +145,7 @@ pub(crate) async fn get(ctx: &Ctx, args: OfProject) -> Result<AgreementReport, A
     let votes = tb_db::feedback::votes(ctx.db(), &project.id, MOST_VOTES).await?;
     let gold = items::list(ctx.db(), &project.id, ItemFilter::Gold, 0, MOST_VOTES).await?;
     let resolved = items::list(ctx.db(), &project.id, ItemFilter::Resolved, 0, MOST_VOTES).await?;
-    let flagged = items::count_flagged(ctx.db(), &project.id).await?.max(0) as u64;
+    let flagged = items::count_flagged(ctx.db(), &project.id).await?;
     let mut names = BTreeMap::new();
     for user in tb_db::users::list(ctx.db()).await? {
         names.insert(user.id, user.name);
@@ -195,14 +205,14 @@ fn of_question(project: &LabelProject, question: &Question, table: &Table) -> Qu
         cohen_kappa: None,
         fleiss_kappa: None,
         same: None,
-        note: None,
+        no_alpha: None,
     };
     let ratings = match table.ratings(question) {
         Ok(ratings) => ratings,
-        Err(error) => return QuestionAgreement { note: Some(error.to_string()), ..empty },
+        Err(error) => return QuestionAgreement { no_alpha: Some(why_none(&error)), ..empty },
     };
     let alpha = figure(alpha_interval(&ratings, level, &bootstrap, &mut source(project, 1)));
-    let note = alpha.as_ref().err().map(ToString::to_string);
+    let no_alpha = alpha.as_ref().err().map(why_none);
     let cohen = match ratings.raters() {
         [first, second] => {
             figure(cohen_kappa_interval(&ratings, (*first, *second), weights, &bootstrap, &mut source(project, 2))).ok()
@@ -224,7 +234,7 @@ fn of_question(project: &LabelProject, question: &Question, table: &Table) -> Qu
         cohen_kappa: cohen,
         fleiss_kappa: fleiss,
         same: shares_interval(&ratings, 1.0, &bootstrap, &mut source(project, 6)).ok().map(|s| mean_figure(&s.same)),
-        note,
+        no_alpha,
         ..empty
     }
 }

@@ -136,6 +136,14 @@ pub(crate) async fn update(ctx: &Ctx, args: UpdateProject) -> Result<LabelProjec
     const WHAT: &str = "Nothing was changed";
     let mut tx = ctx.db().begin().await?;
     let stored = found::project(&mut tx, &args.id).await?;
+    if args.revision.is_some_and(|read| read != stored.revision) {
+        return Err(ApiError::new(
+            ErrorCode::Conflict,
+            format!(
+                "{WHAT}: somebody changed this project since you read it. Look at it again, then repeat your change."
+            ),
+        ));
+    }
     let mut project = stored.clone();
     if let Some(name) = args.name {
         project.name = name.trim().to_owned();
@@ -160,8 +168,7 @@ pub(crate) async fn update(ctx: &Ctx, args: UpdateProject) -> Result<LabelProjec
     if project.overlap != stored.overlap {
         items::set_overlap(&mut tx, &project.id, project.overlap).await?;
         let done = items::count_done(&mut tx, &project.id, project.overlap).await?;
-        let before = i64::try_from(stored.num_done).unwrap_or(i64::MAX);
-        projects::count(&mut tx, &project.id, 0, done - before).await?;
+        projects::count(&mut tx, &project.id, 0, done.cast_signed() - stored.num_done.cast_signed()).await?;
         tb_db::labelling::assignments::step_back(&mut tx, &project.id, 1).await?;
     }
     let changed = found::project(&mut tx, &changed.id).await?;

@@ -51,6 +51,10 @@ pub struct CreateProject {
 pub struct UpdateProject {
     /// The project.
     pub id: LabelProjectId,
+    /// The revision that the change was made from; a project that was changed since is then left as it is. None: whatever it is now.
+    #[serde(default)]
+    #[ts(optional, type = "number")]
+    pub revision: Option<i64>,
     /// A new name.
     #[serde(default)]
     pub name: Option<String>,
@@ -151,7 +155,7 @@ pub struct SubmitLabels {
     pub answers: Answers,
     /// How long the reviewer looked at it, in milliseconds.
     #[serde(default)]
-    #[ts(type = "number")]
+    #[ts(optional, type = "number")]
     pub duration_ms: Option<i64>,
     /// How many items to hold from now on; 10 if none.
     #[serde(default)]
@@ -241,7 +245,7 @@ pub struct ListItems {
     pub show: ShowItems,
     /// Only those after this place.
     #[serde(default)]
-    #[ts(type = "number")]
+    #[ts(optional, type = "number")]
     pub after: Option<i64>,
     /// Items to give, at most 200; 50 if none.
     #[serde(default)]
@@ -368,8 +372,20 @@ pub struct QuestionAgreement {
     pub fleiss_kappa: Option<AgreementFigure>,
     /// Share of pairs of answers that are the same.
     pub same: Option<MeanFigure>,
-    /// Why a figure is missing, in words.
-    pub note: Option<String>,
+    /// Why alpha is missing.
+    pub no_alpha: Option<NoAlpha>,
+}
+
+/// Why agreement beyond chance has no figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum NoAlpha {
+    /// No item was judged by two reviewers yet.
+    NothingToCompare,
+    /// Every compared answer is the same: agreement beyond chance is 0 / 0.
+    NoVariation,
+    /// Too few items for an interval.
+    TooFewItems,
 }
 
 /// How one reviewer judges.

@@ -28,11 +28,11 @@ pub struct BuildData {
     pub transformation_types: Vec<String>,
     /// From this moment on, milliseconds since 1970 UTC.
     #[serde(default)]
-    #[ts(type = "number")]
+    #[ts(optional, type = "number")]
     pub since_ms: Option<i64>,
     /// Before this moment.
     #[serde(default)]
-    #[ts(type = "number")]
+    #[ts(optional, type = "number")]
     pub until_ms: Option<i64>,
     /// What makes a row.
     #[serde(default)]

@@ -31,11 +31,11 @@ transformation_types: Array<string>,
 /**
  * From this moment on, milliseconds since 1970 UTC.
  */
-since_ms: number, 
+since_ms?: number, 
 /**
  * Before this moment.
  */
-until_ms: number, 
+until_ms?: number, 
 /**
  * What makes a row.
  */

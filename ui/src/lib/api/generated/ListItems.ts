@@ -17,7 +17,7 @@ show: ShowItems,
 /**
  * Only those after this place.
  */
-after: number, 
+after?: number, 
 /**
  * Items to give, at most 200; 50 if none.
  */

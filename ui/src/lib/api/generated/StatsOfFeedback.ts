@@ -21,8 +21,8 @@ transformation_type?: string,
 /**
  * From the day (UTC) of this moment on, milliseconds since 1970 UTC.
  */
-since_ms: number, 
+since_ms?: number, 
 /**
  * Up to the day of this moment, that day included.
  */
-until_ms: number, };
+until_ms?: number, };

@@ -17,7 +17,7 @@ answers: { [key in string]: Answer },
 /**
  * How long the reviewer looked at it, in milliseconds.
  */
-duration_ms: number, 
+duration_ms?: number, 
 /**
  * How many items to hold from now on; 10 if none.
  */

@@ -11,6 +11,10 @@ export type UpdateProject = {
  */
 id: LabelProjectId, 
 /**
+ * The revision that the change was made from; a project that was changed since is then left as it is. None: whatever it is now.
+ */
+revision?: number, 
+/**
  * A new name.
  */
 name?: string, 

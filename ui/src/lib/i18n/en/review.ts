@@ -16,7 +16,6 @@ export const review = {
   "action.previous": "Previous item in the queue",
   "action.leave_field": "Leave the text field",
 
-  comma: ", ",
   queue: "Queue",
   left: { one: "{n} left", other: "{n} left" },
   later: { one: "{n} more after these", other: "{n} more after these" },

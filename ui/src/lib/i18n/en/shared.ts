@@ -7,6 +7,7 @@ export const shared = {
   copied: "Copied",
   clear: "Clear",
   remove: "Remove",
+  comma: ", ",
   copy_command: "Copy the command",
   more: "More",
   loading: "Loading",

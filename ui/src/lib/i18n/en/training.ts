@@ -256,7 +256,6 @@ export const training = {
   split_train: { one: "{n} train", other: "{n} train" },
   split_validation: { one: "{n} validation", other: "{n} validation" },
   split_test: { one: "{n} test", other: "{n} test" },
-  list_comma: ", ",
   lengths_label: "Lengths of the rows: half up to {p50}, 95 % up to {p95}, the longest {max} {unit}",
   lora_rank: "LoRA rank",
   usual_ranks: "Usual ranks",

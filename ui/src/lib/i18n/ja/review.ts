@@ -18,7 +18,6 @@ export const review: Translation<typeof en> = {
   "action.previous": "キューの前の項目",
   "action.leave_field": "入力欄から抜ける",
 
-  comma: "、",
   queue: "キュー",
   left: { other: "残り {n} 件" },
   later: { other: "このあとに {n} 件" },

@@ -9,6 +9,7 @@ export const shared: Translation<typeof en> = {
   copied: "コピーしました",
   clear: "クリア",
   remove: "取り除く",
+  comma: "、",
   copy_command: "コマンドをコピー",
   more: "その他",
   loading: "読み込み中",

@@ -256,7 +256,6 @@ export const training: Translation<typeof en> = {
   split_train: { other: "学習 {n}" },
   split_validation: { other: "検証 {n}" },
   split_test: { other: "テスト {n}" },
-  list_comma: "、",
   lengths_label: "行の長さ: 半数は {p50} 以下、95 % は {p95} 以下、最長 {max} {unit}",
   lora_rank: "LoRA ランク",
   usual_ranks: "よく使うランク",
