@@ -1,7 +1,8 @@
 //! What changed between two texts, word by word (Myers 1986, by `similar`). Words are those of Unicode's UAX 29; Japanese and
-//! Chinese characters stand alone.
+//! Chinese characters stand alone. Only words are matched with each other: space and punctuation follow them, or two sentences
+//! that share nothing but their spaces would be shown as a word changed here and a word changed there.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use serde::{Deserialize, Serialize};
 use similar::{Algorithm, DiffOp, capture_diff_slices};
@@ -36,23 +37,18 @@ pub struct Piece {
 #[must_use]
 pub fn pieces(old: &str, new: &str) -> Vec<Piece> {
     let (old, new) = (split(old), split(new));
-    let mut pieces: Vec<Piece> = Vec::new();
+    let mut pieces = Vec::new();
     let mut push = |change, words: &[&str]| {
-        if words.is_empty() {
-            return;
-        }
-        match pieces.last_mut() {
-            Some(last) if last.change == change => words.iter().for_each(|word| last.text.push_str(word)),
-            Some(_) | None => pieces.push(Piece { change, text: words.concat() }),
+        if !words.is_empty() {
+            pieces.push(Piece { change, text: words.concat() });
         }
     };
-    for (removed, added) in changes(&old, &new) {
-        match (removed, added) {
-            (Side::Same(words), _) => push(Change::Same, words),
-            (Side::Differs(removed), Side::Differs(added) | Side::Same(added)) => {
-                push(Change::Removed, removed);
-                push(Change::Added, added);
-            }
+    for part in without_chance(parts(&old, &new), &old, &new) {
+        if part.same {
+            push(Change::Same, &old[part.old]);
+        } else {
+            push(Change::Removed, &old[part.old]);
+            push(Change::Added, &new[part.new]);
         }
     }
     pieces
@@ -67,46 +63,106 @@ pub fn distance(old: &str, new: &str) -> f64 {
     if longer == 0 {
         return 0.0;
     }
-    let same: usize = changes(&old, &new)
+    let same: usize = compared(&old, &new)
         .into_iter()
-        .map(|(side, other)| match (side, other) {
-            (Side::Same(words), _) => words.len(),
+        .map(|part| match (&old[part.old], &new[part.new]) {
+            (words, _) if part.same => words.len(),
             // Only a part that was too long to compare is counted by its words, whatever their order.
-            (Side::Differs(a), Side::Differs(b)) if a.len() + b.len() > MOST_WORDS => in_common(a, b),
-            (Side::Differs(_), Side::Differs(_) | Side::Same(_)) => 0,
+            (a, b) if a.len() + b.len() > MOST_WORDS => in_common(a, b),
+            _ => 0,
         })
         .sum();
     1.0 - same as f64 / longer as f64
 }
 
-/// Words of both texts, or words of one side where they differ.
-enum Side<'w, 't> {
-    Same(&'w [&'t str]),
-    Differs(&'w [&'t str]),
+/// Tokens of the old text and what stands for them in the new one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Part {
+    same: bool,
+    old: Range<usize>,
+    new: Range<usize>,
 }
 
-/// The texts in order, each part either the same or different.
-fn changes<'w, 't>(old: &'w [&'t str], new: &'w [&'t str]) -> Vec<(Side<'w, 't>, Side<'w, 't>)> {
+/// Two lists of tokens in parts: what they share, in order, and what lies between.
+fn compared(old: &[&str], new: &[&str]) -> Vec<Part> {
     let start = old.iter().zip(new).take_while(|(a, b)| a == b).count();
     let (rest_old, rest_new) = (&old[start..], &new[start..]);
     let end = rest_old.iter().rev().zip(rest_new.iter().rev()).take_while(|(a, b)| a == b).count();
-    let (mid_old, mid_new) = (&rest_old[..rest_old.len() - end], &rest_new[..rest_new.len() - end]);
-    let same = |words| (Side::Same(words), Side::Same(words));
-    let mut parts = vec![same(&old[..start])];
+    let (end_old, end_new) = (old.len() - end, new.len() - end);
+    let (mid_old, mid_new) = (&old[start..end_old], &new[start..end_new]);
+    let mut parts = vec![Part { same: true, old: 0..start, new: 0..start }];
     if mid_old.len() + mid_new.len() > MOST_WORDS {
-        parts.push((Side::Differs(mid_old), Side::Differs(mid_new)));
+        parts.push(Part { same: false, old: start..end_old, new: start..end_new });
     } else {
-        for op in capture_diff_slices(Algorithm::Myers, mid_old, mid_new) {
-            parts.push(match op {
-                DiffOp::Equal { old_index, len, .. } => same(&mid_old[old_index..old_index + len]),
-                DiffOp::Delete { .. } | DiffOp::Insert { .. } | DiffOp::Replace { .. } => {
-                    (Side::Differs(&mid_old[op.old_range()]), Side::Differs(&mid_new[op.new_range()]))
-                }
-            });
+        let moved = |range: Range<usize>| range.start + start..range.end + start;
+        parts.extend(capture_diff_slices(Algorithm::Myers, mid_old, mid_new).into_iter().map(|op| Part {
+            same: matches!(op, DiffOp::Equal { .. }),
+            old: moved(op.old_range()),
+            new: moved(op.new_range()),
+        }));
+    }
+    parts.push(Part { same: true, old: end_old..old.len(), new: end_new..new.len() });
+    parts
+}
+
+/// The parts of two texts in order, the same and different ones in turn.
+fn parts(old: &[&str], new: &[&str]) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    let mut push = |same, old: Range<usize>, new: Range<usize>| match parts.last_mut() {
+        _ if old.is_empty() && new.is_empty() => {}
+        Some(last) if last.same == same => (last.old.end, last.new.end) = (old.end, new.end),
+        Some(_) | None => parts.push(Part { same, old, new }),
+    };
+    let (mut at_old, mut at_new) = (0, 0);
+    let the_end = std::iter::once((old.len(), new.len()));
+    // From one word that both have up to the next: alike at its ends, different between them.
+    for (next_old, next_new) in shared_words(old, new).into_iter().chain(the_end) {
+        let (gap_old, gap_new) = (&old[at_old..next_old], &new[at_new..next_new]);
+        let start = gap_old.iter().zip(gap_new).take_while(|(a, b)| a == b).count();
+        let rest = gap_old[start..].iter().rev().zip(gap_new[start..].iter().rev());
+        let end = rest.take_while(|(a, b)| a == b).count();
+        push(true, at_old..at_old + start, at_new..at_new + start);
+        push(false, at_old + start..next_old - end, at_new + start..next_new - end);
+        push(true, next_old - end..next_old, next_new - end..next_new);
+        (at_old, at_new) = (next_old, next_new);
+    }
+    parts
+}
+
+/// Places of the words that both texts have, in order.
+fn shared_words(old: &[&str], new: &[&str]) -> Vec<(usize, usize)> {
+    fn words<'t>(tokens: &[&'t str]) -> (Vec<usize>, Vec<&'t str>) {
+        let places = tokens.iter().enumerate();
+        places.filter(|(_, token)| token.chars().any(char::is_alphanumeric)).map(|(at, token)| (at, *token)).unzip()
+    }
+    let ((at_old, old), (at_new, new)) = (words(old), words(new));
+    let same = compared(&old, &new).into_iter().filter(|part| part.same);
+    same.flat_map(|part| part.old.zip(part.new)).map(|(a, b)| (at_old[a], at_new[b])).collect()
+}
+
+/// Counts what is the same by chance as changed too, so that a phrase that was written anew is shown as one. By chance is what is no
+/// longer than either change beside it and ends no sentence (after Fraser, "Diff strategies", 2006).
+fn without_chance(parts: Vec<Part>, old: &[&str], new: &[&str]) -> Vec<Part> {
+    let chars = |tokens: &[&str]| tokens.iter().map(|token| token.chars().count()).sum::<usize>();
+    let size = |part: &Part| chars(&old[part.old.clone()]).max(chars(&new[part.new.clone()]));
+    let ends_sentence = |token: &&str| token.contains(['.', '!', '?', '。', '！', '？', '\n']);
+    let is_chance = |before: &Part, same: &Part, after: &Part| {
+        size(same) <= size(before).min(size(after)) && !old[same.old.clone()].iter().any(ends_sentence)
+    };
+    let mut kept: Vec<Part> = Vec::new();
+    for part in parts {
+        kept.push(part);
+        while let [.., before, same, after] = kept.as_slice() {
+            if after.same || !is_chance(before, same, after) {
+                break;
+            }
+            let whole =
+                Part { same: false, old: before.old.start..after.old.end, new: before.new.start..after.new.end };
+            kept.truncate(kept.len() - 3);
+            kept.push(whole);
         }
     }
-    parts.push(same(&rest_old[rest_old.len() - end..]));
-    parts
+    kept
 }
 
 /// Words that occur on both sides, each as often as on the side where it is rarer.
@@ -153,6 +209,40 @@ mod tests {
         assert_eq!(shown("", "a"), "[+a]");
         assert_eq!(shown("same", "same"), "same");
         assert_eq!(shown("", ""), "");
+    }
+
+    #[test]
+    fn words_are_matched_before_the_spaces_between_them() {
+        assert_eq!(
+            shown("tell him the plan today", "please show the plan to her"),
+            "[-tell him][+please show] the plan [-today][+to her]"
+        );
+        assert_eq!(shown("a  b", "a b"), "a[-  ][+ ]b");
+        assert_eq!(shown("One. Two!", "One, Three!"), "One[-. Two][+, Three]!");
+    }
+
+    #[test]
+    fn a_phrase_written_anew_is_one_change() {
+        assert_eq!(
+            shown(
+                "Sign off the proposal. You have until Tuesday.",
+                "Once the proposal is read, could you sign it by Tuesday?"
+            ),
+            "[-Sign off][+Once] the proposal[-. You have until][+ is read, could you sign it by] Tuesday[-.][+?]"
+        );
+        assert_eq!(
+            shown(
+                "会議、ちょっと遅れるかも。資料は先に送っとくね。",
+                "会議ですが、少し遅れる可能性がございます。資料は事前にお送りいたします。"
+            ),
+            "会議[-、ちょっと遅れるかも][+ですが、少し遅れる可能性がございます]。資料は[-先に送っとくね][+事前にお送りいたします]。"
+        );
+        assert_eq!(shown("a big cat ran home", "a small cat sat home"), "a [-big][+small] cat [-ran][+sat] home");
+        // A sentence that stayed is never swallowed, however short.
+        assert_eq!(
+            shown("Whatever it was before. Yes. And so on and on", "Something quite different. Yes. More than that"),
+            "[-Whatever it was before][+Something quite different]. Yes. [-And so on and on][+More than that]"
+        );
     }
 
     #[test]
