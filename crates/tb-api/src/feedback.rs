@@ -32,6 +32,8 @@ pub mod types;
 const MOST_ROWS: u32 = 500;
 /// Longest text that is compared with another, in bytes.
 const LONGEST_COMPARED: usize = 1 << 20;
+/// Longest texts, in bytes, that are compared where many are shown at once.
+const LONGEST_AMONG_MANY: usize = 16 << 10;
 
 pub(crate) async fn submit(ctx: &Ctx, args: SubmitFeedback) -> Result<Feedback, ApiError> {
     let refuse = |why: String| ApiError::new(ErrorCode::InvalidArgument, format!("Nothing was stored: {why}."));
@@ -120,10 +122,15 @@ pub(crate) async fn get(ctx: &Ctx, args: ById) -> Result<FeedbackPage, ApiError>
         None => None,
     };
     let learned = provenance::learned(ctx.db(), &row.id).await?;
+    let item = match &row.item_id {
+        Some(id) => tb_db::labelling::items::get(ctx.db(), id).await?,
+        None => None,
+    };
     blocking(move || {
         let said = &row.judgement;
+        let source = item.as_ref().and_then(|item| item.source_text.as_deref());
         Ok(FeedbackPage {
-            output_diff: pieces(without_tags(&said.input_text), &said.output_text),
+            output_diff: pieces(source.unwrap_or_else(|| without_tags(&said.input_text)), &said.output_text),
             correction_diff: said.corrected_text.as_ref().map(|corrected| pieces(&said.output_text, corrected)),
             feedback: row,
             user_name,
@@ -154,6 +161,12 @@ pub(crate) fn without_tags(prompt: &str) -> &str {
 #[must_use]
 pub(crate) fn pieces(old: &str, new: &str) -> Vec<diff::Piece> {
     if old.len().max(new.len()) > LONGEST_COMPARED { Vec::new() } else { diff::pieces(old, new) }
+}
+
+/// The same for texts that come many at once: those that take a while are compared on request.
+#[must_use]
+pub(crate) fn short_pieces(old: &str, new: &str) -> Vec<diff::Piece> {
+    if old.len().max(new.len()) > LONGEST_AMONG_MANY { Vec::new() } else { diff::pieces(old, new) }
 }
 
 pub(crate) async fn withdraw(ctx: &Ctx, args: WithdrawFeedback) -> Result<Withdrawn, ApiError> {

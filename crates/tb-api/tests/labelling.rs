@@ -67,6 +67,13 @@ impl Place {
         self.run("data_import", data).await
     }
 
+    /// A dataset of these rows.
+    async fn rows(&self, rows: &[Value]) -> Value {
+        let path = self.home.path().join("given.jsonl");
+        std::fs::write(&path, rows.iter().map(|row| format!("{row}\n")).collect::<String>()).unwrap();
+        self.run("data_import", json!({ "path": path, "validation_share": 0.0, "test_share": 0.0 })).await
+    }
+
     /// The rows of a KTO dataset, built of a project's feedback, on a prompt, and the feedback behind each.
     async fn learned(&self, project: &Value, prompt: &str) -> Vec<(Value, Vec<Value>)> {
         let data = json!({ "name": "judged", "kind": "kto", "project_ids": [project], "validation_share": 0.0, "test_share": 0.0 });
@@ -276,6 +283,37 @@ async fn sides_are_shuffled_and_choices_are_stored_as_the_item_has_them() {
         first -= shown;
     }
     assert_eq!(first, 0, "the order that was shown is stored");
+}
+
+#[tokio::test]
+async fn an_answer_is_compared_with_what_was_to_be_rewritten_and_a_correction_with_the_answer() {
+    let place = Place::new().await;
+    let asked = |source: &str| json!({ "prompt": "Rewrite politely:\nsend the report", "completion": "Please send the report", "source": source });
+    let mut second = asked("web crawl");
+    second["prompt"] = json!("Rewrite politely:\nsend the plan");
+    let dataset = place.rows(&[asked("send the report"), second]).await;
+    let project = place.project(&dataset, json!({ "overlap": 1, "order": "oldest" })).await;
+    let hand = place.run("label_take", json!({ "project_id": project["id"] })).await;
+    let task = &tasks(&hand)[0];
+    assert_eq!(task["input_text"], "Rewrite politely:\nsend the report");
+    assert_eq!(task["source_text"], "send the report");
+    let pieces = |change: &str, text: &str| json!({ "change": change, "text": text });
+    assert_eq!(task["diffs"][0], json!([pieces("added", "Please "), pieces("same", "send the report")]));
+    let other = &tasks(&hand)[1];
+    assert_eq!(other["source_text"], Value::Null, "a word about the row is no part of its prompt");
+    assert_eq!(other["diffs"][0][0], pieces("removed", "Rewrite politely:\n"));
+
+    let answers = json!({ "rating": 4, "correction": "Please send me the report" });
+    place.run("label_submit", json!({ "item_id": task["item_id"], "answers": answers })).await;
+    let done = place.run("label_done", json!({ "project_id": project["id"], "limit": 5 })).await;
+    assert_eq!(done[0]["input_start"], "send the report");
+    let items = place.run("label_items", json!({ "project_id": project["id"] })).await;
+    let changed = json!([pieces("same", "Please send "), pieces("added", "me "), pieces("same", "the report")]);
+    assert_eq!(items[0]["answers"][0]["corrected"], changed);
+    let row = place.run("feedback_list", json!({})).await[0].clone();
+    assert_eq!(row["input_text"], "Rewrite politely:\nsend the report", "training learns from the whole prompt");
+    let page = place.run("feedback_get", json!({ "id": row["id"] })).await;
+    assert_eq!(page["output_diff"], task["diffs"][0]);
 }
 
 #[tokio::test]

@@ -233,6 +233,8 @@ pub struct LabelItem {
     pub place: i64,
     /// What the model was given.
     pub input_text: String,
+    /// The part of it that is to be rewritten, where it holds more: an instruction, a template. Stands in it to the letter.
+    pub source_text: Option<String>,
     /// What it answered (A).
     pub output_text: String,
     /// The version that answered, if it is known.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use tb_core::{
     ApiError,
+    feedback::{Feedback, Preferred},
     ids::UserId,
     labelling::{Answer, Answers, LabelItem, LabelProject, QuestionKind},
 };
@@ -16,7 +17,7 @@ use super::{
     refused,
     types::{AnswersOf, DecideItem, ItemWithAnswers, ListItems, OfItem, ShowItems},
 };
-use crate::{Ctx, ctx::now_ms, found, people};
+use crate::{Ctx, ctx::now_ms, feedback::short_pieces, found, people};
 
 /// Items given at most, whatever is asked for.
 const MOST: u32 = 200;
@@ -47,21 +48,42 @@ pub(crate) async fn items(ctx: &Ctx, args: ListItems) -> Result<Vec<ItemWithAnsw
             if !open || found.len() >= limit as usize {
                 continue;
             }
-            let item = with_answers(ctx, &project, item, &mut names).await?;
-            if args.show != ShowItems::Disagreed || !item.differs.is_empty() {
-                found.push(item);
+            let said = said_of(ctx, &project, item, &mut names).await?;
+            if args.show != ShowItems::Disagreed || !said.item.differs.is_empty() {
+                found.push(said.with_corrections());
             }
         }
     }
     Ok(found)
 }
 
-async fn with_answers(
+/// An item with what was said of it, and the rows that this became.
+struct Said {
+    item: ItemWithAnswers,
+    rows: Vec<Feedback>,
+}
+
+impl Said {
+    /// What reviewers changed in the answers: worth the time only for an item that is shown.
+    fn with_corrections(mut self) -> ItemWithAnswers {
+        for by in &mut self.item.answers {
+            let row = self.rows.iter().find(|row| by.feedback_id.as_ref() == Some(&row.id));
+            if let Some((said, text)) = row.and_then(|r| Some((&r.judgement, r.judgement.corrected_text.as_ref()?))) {
+                // Of two answers the better one is corrected.
+                let better = said.choice.as_ref().filter(|choice| choice.preferred == Preferred::B);
+                by.corrected = short_pieces(better.map_or(&said.output_text, |choice| &choice.other_text), text);
+            }
+        }
+        self.item
+    }
+}
+
+async fn said_of(
     ctx: &Ctx,
     project: &LabelProject,
     item: LabelItem,
     names: &mut BTreeMap<UserId, String>,
-) -> Result<ItemWithAnswers, ApiError> {
+) -> Result<Said, ApiError> {
     let rows = tb_db::feedback::of_item(ctx.db(), &item.id).await?;
     let mut answers = Vec::new();
     for given in assignments::of_item(ctx.db(), &item.id).await? {
@@ -75,6 +97,7 @@ async fn with_answers(
             user_id: given.user_id,
             state: given.state,
             answers: row.map(|row| row.judgement.answers.clone()).unwrap_or_default(),
+            corrected: Vec::new(),
             feedback_id: row.map(|row| row.id.clone()),
             shown: given.shown,
             flagged: given.flagged,
@@ -82,12 +105,13 @@ async fn with_answers(
         });
     }
     let judged: Vec<&Answers> = answers.iter().filter(|a| a.feedback_id.is_some()).map(|a| &a.answers).collect();
-    Ok(ItemWithAnswers { differs: differs(project, &judged), item, answers })
+    Ok(Said { item: ItemWithAnswers { differs: differs(project, &judged), item, answers }, rows })
 }
 
 /// An item as it is after a change.
 async fn anew(ctx: &Ctx, project: &LabelProject, item: &LabelItem) -> Result<ItemWithAnswers, ApiError> {
-    with_answers(ctx, project, found::item(ctx.db(), &item.id).await?, &mut BTreeMap::new()).await
+    let said = said_of(ctx, project, found::item(ctx.db(), &item.id).await?, &mut BTreeMap::new()).await?;
+    Ok(said.with_corrections())
 }
 
 /// The questions on which answers differ: options and choices that are not the same, ratings more than one apart. Texts differ by

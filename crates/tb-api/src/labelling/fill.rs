@@ -47,6 +47,7 @@ const PAGE: u32 = 500;
 /// An item before it has an id and a place.
 struct Draft {
     input: String,
+    source: Option<String>,
     output: String,
     model_id: Option<ModelId>,
     other: Option<String>,
@@ -133,7 +134,7 @@ async fn store(ctx: &Ctx, project: LabelProject, mut drafts: Vec<Draft>) -> Resu
             .iter()
             .map(|d| match &d.other {
                 Some(other) => (d.output.clone(), other.clone()),
-                None => (d.input.clone(), d.output.clone()),
+                None => (d.source.as_ref().unwrap_or(&d.input).clone(), d.output.clone()),
             })
             .collect();
         move || Ok(texts.iter().map(|(a, b)| diff::distance(a, b)).collect::<Vec<f64>>())
@@ -159,6 +160,7 @@ async fn store(ctx: &Ctx, project: LabelProject, mut drafts: Vec<Draft>) -> Resu
             id: LabelItemId::from_uuid(Uuid::now_v7()),
             project_id: project.id.clone(),
             place,
+            source_text: draft.source,
             input_text: draft.input,
             output_text: draft.output,
             model_id: draft.model_id,
@@ -214,7 +216,14 @@ fn from_row(row: Row) -> Option<Draft> {
     if input.is_empty() || !fits(&input) || !fits(&output) || !other.as_deref().is_none_or(fits) {
         return None;
     }
-    Some(Draft { input, output, model_id: None, other, other_model_id: None, transformation_type, gold })
+    let source = row.more.get("source").and_then(Value::as_str).map(str::to_owned);
+    let source = part_of(&input, source);
+    Some(Draft { input, source, output, model_id: None, other, other_model_id: None, transformation_type, gold })
+}
+
+/// A row's column `source`, if it is what the prompt asks to rewrite: in other datasets it names where the row came from.
+fn part_of(prompt: &str, source: Option<String>) -> Option<String> {
+    source.filter(|source| !source.trim().is_empty() && source != prompt && prompt.contains(source.as_str()))
 }
 
 /// What was said, as one text: a single message is its content, several carry their roles.
@@ -230,6 +239,7 @@ fn said(said: &Said) -> String {
 
 fn from_answer(item: EvalItem, model_id: &ModelId) -> Draft {
     Draft {
+        source: part_of(&item.prompt, item.source),
         input: item.prompt,
         output: item.output,
         model_id: Some(model_id.clone()),
@@ -267,6 +277,7 @@ async fn from_traffic(ctx: &Ctx, filter: &FeedbackFilter, most: u32) -> Result<V
             if drafts.len() < most as usize && seen.insert((said.input_text.clone(), said.output_text.clone())) {
                 drafts.push(Draft {
                     input: said.input_text,
+                    source: None,
                     output: said.output_text,
                     model_id: said.model_id,
                     other: None,

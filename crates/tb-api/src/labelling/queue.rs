@@ -29,7 +29,7 @@ use crate::{
     Ctx,
     commands::Nothing,
     ctx::{now_ms, tell},
-    feedback::{correction_distance, pieces, without_tags},
+    feedback::{correction_distance, short_pieces, without_tags},
     found, people,
 };
 
@@ -40,8 +40,6 @@ const RELEASED_AT_ONCE: u32 = 50;
 /// Items that a reviewer holds, and at most.
 const HELD: u32 = 10;
 const MOST_HELD: u32 = 50;
-/// Longest texts, in bytes, whose difference comes with the item; longer ones are compared on request.
-const LONGEST_SHOWN_DIFF: usize = 16 << 10;
 /// Items whose times make the pace of a reviewer.
 const PACE_OF: u32 = 50;
 /// The flag on the feedback of an item that the reviewer flagged.
@@ -242,9 +240,11 @@ pub(crate) async fn done(ctx: &Ctx, args: DoneItems) -> Result<Vec<DoneItem>, Ap
     for last in assignments::submitted(ctx.db(), &project.id, &user, args.limit.min(200)).await? {
         let Some(id) = &last.feedback_id else { continue };
         let Some(row) = tb_db::feedback::get(ctx.db(), id).await? else { continue };
+        let item = found::item(ctx.db(), &last.item_id).await?;
+        let source = item.source_text.unwrap_or(item.input_text);
         done.push(DoneItem {
-            item_id: last.item_id,
-            input_start: row.judgement.input_text.chars().take(200).collect(),
+            item_id: item.id,
+            input_start: source.chars().take(200).collect(),
             answers: stored(&project, &row.judgement.answers, last.shown),
             at_ms: last.changed_at_ms,
         });
@@ -356,13 +356,13 @@ fn task(held: Assignment, item: LabelItem) -> Task {
         ShownOrder::AFirst => {}
         ShownOrder::BFirst => outputs.reverse(),
     }
-    let short = item.input_text.len().max(outputs.iter().map(String::len).max().unwrap_or(0)) <= LONGEST_SHOWN_DIFF;
-    let diff = |output: &String| if short { pieces(without_tags(&item.input_text), output) } else { Vec::new() };
+    let source = item.source_text.as_deref().unwrap_or_else(|| without_tags(&item.input_text));
     Task {
         item_id: item.id,
-        diffs: outputs.iter().map(diff).collect(),
+        diffs: outputs.iter().map(|output| short_pieces(source, output)).collect(),
         outputs,
         input_text: item.input_text,
+        source_text: item.source_text,
         transformation_type: item.transformation_type,
         draft: held.draft,
         flagged: held.flagged,

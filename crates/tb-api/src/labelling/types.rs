@@ -130,9 +130,11 @@ pub struct Task {
     pub item_id: LabelItemId,
     /// What the model was given.
     pub input_text: String,
+    /// The part of it that is to be rewritten, where it holds more.
+    pub source_text: Option<String>,
     /// One answer, or two in the order to show them.
     pub outputs: Vec<String>,
-    /// From the input to each answer, in pieces; empty for a text too long to compare.
+    /// From what is to be rewritten to each answer, in pieces; empty for a text too long to compare.
     pub diffs: Vec<Vec<Piece>>,
     /// The kind of rewriting.
     pub transformation_type: String,
@@ -224,7 +226,7 @@ fn fifty() -> u32 {
 pub struct DoneItem {
     /// The item.
     pub item_id: LabelItemId,
-    /// The beginning of its input.
+    /// The beginning of what was to be rewritten.
     pub input_start: String,
     /// Their answers, with sides as they were shown.
     pub answers: Answers,
@@ -291,6 +293,8 @@ pub struct AnswersOf {
     pub state: AssignmentState,
     /// Their answers, with the sides of the item.
     pub answers: Answers,
+    /// From the answer to their correction, in pieces; empty without one, for a text too long to compare, and where they changed nothing.
+    pub corrected: Vec<Piece>,
     /// The feedback row.
     pub feedback_id: Option<FeedbackId>,
     /// Which side they saw first.

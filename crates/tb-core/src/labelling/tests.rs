@@ -37,6 +37,7 @@ fn item() -> LabelItem {
         project_id: LabelProjectId::from_uuid(uuid::Uuid::from_u128(1)),
         place: 1,
         input_text: "in".into(),
+        source_text: None,
         output_text: "out".into(),
         model_id: None,
         other_text: Some("other".into()),

@@ -14,8 +14,8 @@ use crate::{
 };
 
 const TABLE: &str = "label_items";
-const SELECT: &str = "SELECT id, project_id, place, input_text, output_text, model_id, other_text, other_model_id, \
-    transformation_type, disagreement, gold, resolution, resolved_by, resolved_at_ms, held, submitted, flagged \
+const SELECT: &str = "SELECT id, project_id, place, input_text, source_text, output_text, model_id, other_text, \
+    other_model_id, transformation_type, disagreement, gold, resolution, resolved_by, resolved_at_ms, held, submitted, flagged \
     FROM label_items i WHERE 1 = 1";
 const COUNT: &str = "SELECT COUNT(*) AS num FROM label_items WHERE project_id = $1";
 
@@ -26,6 +26,7 @@ pub(super) fn read(row: &dyn Columns) -> Result<LabelItem> {
         project_id: r.parse("project_id")?,
         place: r.int("place")?,
         input_text: r.text("input_text")?,
+        source_text: r.opt_text("source_text")?,
         output_text: r.text("output_text")?,
         model_id: r.opt_parse("model_id")?,
         other_text: r.opt_text("other_text")?,
@@ -49,15 +50,16 @@ pub(super) fn read(row: &dyn Columns) -> Result<LabelItem> {
 pub async fn insert(tx: &mut Tx, item: &LabelItem) -> Result<()> {
     let statement = Statement::new(
         TABLE,
-        "INSERT INTO label_items (id, project_id, place, input_text, output_text, model_id, other_text, other_model_id, \
-         transformation_type, disagreement, gold, held, submitted, flagged, is_open) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, 0, 0, $12)",
+        "INSERT INTO label_items (id, project_id, place, input_text, source_text, output_text, model_id, other_text, \
+         other_model_id, transformation_type, disagreement, gold, held, submitted, flagged, is_open) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, 0, 0, $13)",
     )
     .about(&item.id)
     .bind(item.id.as_str())
     .bind(item.project_id.as_str())
     .bind(item.place)
     .bind(item.input_text.as_str())
+    .bind(item.source_text.as_deref())
     .bind(item.output_text.as_str())
     .bind(item.model_id.as_ref().map(ModelId::as_str))
     .bind(item.other_text.as_deref())

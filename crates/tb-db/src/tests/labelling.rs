@@ -55,6 +55,7 @@ fn item(n: u32) -> LabelItem {
         project_id: project(1).id,
         place: i64::from(n),
         input_text: "in".into(),
+        source_text: (n == 1).then(|| "n".to_owned()),
         output_text: "out".into(),
         model_id: None,
         other_text: Some("other".into()),

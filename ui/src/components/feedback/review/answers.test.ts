@@ -8,7 +8,7 @@ const kept: Question = { name: "kept", title: "Kept", required: false, kind: "la
 const problems: Question = { name: "problems", title: "Problems", required: true, kind: "labels", options: ["x", "y", "z"].map((value) => ({ value, title: value })) };
 const correction: Question = { name: "fix", title: "Fix", required: true, kind: "correction" };
 const note: Question = { name: "note", title: "Note", required: true, kind: "text" };
-const task = (outputs: string[]): Task => ({ item_id: "i", input_text: "", outputs, diffs: [], transformation_type: "", draft: null, flagged: false, submitted: 0 });
+const task = (outputs: string[]): Task => ({ item_id: "i", input_text: "", source_text: null, outputs, diffs: [], transformation_type: "", draft: null, flagged: false, submitted: 0 });
 
 describe("open questions", () => {
   const names = (...given: Parameters<typeof openQuestions>): string[] => openQuestions(...given).map(({ name }) => name);

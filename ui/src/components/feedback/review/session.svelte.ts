@@ -2,6 +2,7 @@
 // shows at once; sending happens behind it, in order, and whatever fails comes back with its answers.
 import { toApiError, type Answer, type ApiError, type Hand, type Progress, type Question, type Task } from "$lib/api";
 import { mutate } from "$lib/cache.svelte";
+import { sourceOf } from "../asked";
 import { answered, baseOf, openQuestions, outgoing, verdictOf, type Answers, type Verdict } from "./answers";
 import { Drafts } from "./drafts";
 import { Outbox, type Sending } from "./outbox";
@@ -168,7 +169,7 @@ export class Review {
     const item_id = task.item_id;
     const duration_ms = this.#watch.spent_ms(item_id);
     this.#drafts.stop(item_id);
-    this.done = [{ item: item_id, start: task.input_text.slice(0, 200), verdict: verdictOf(this.#questions, answers) }, ...this.done];
+    this.done = [{ item: item_id, start: sourceOf(task).slice(0, 200), verdict: verdictOf(this.#questions, answers) }, ...this.done];
     this.#leave(task);
     this.#outbox.add({
       kind: "submit",

@@ -11,7 +11,7 @@ const questions: Question[] = [
   { name: "rating", title: "Rating", required: true, kind: "rating", labels: [] },
   { name: "fix", title: "Fix", required: false, kind: "correction" },
 ];
-const task = (id: string): Task => ({ item_id: id, input_text: `in ${id}`, outputs: [`out ${id}`], diffs: [[{ change: "added", text: `out ${id}` }]], transformation_type: "", draft: null, flagged: false, submitted: 0 });
+const task = (id: string): Task => ({ item_id: id, input_text: `in ${id}`, source_text: null, outputs: [`out ${id}`], diffs: [[{ change: "added", text: `out ${id}` }]], transformation_type: "", draft: null, flagged: false, submitted: 0 });
 
 type Handler = (args: Record<string, never>) => unknown;
 let asked: [string, Record<string, unknown>][];

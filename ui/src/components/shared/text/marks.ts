@@ -66,6 +66,11 @@ export function visibleText(text: string): string {
   return marksIn(text).map((segment) => (segment.kind !== "mark" ? segment.text : `⟦${segment.name}${segment.times > 1 ? ` ×${segment.times}` : ""}⟧`)).join("");
 }
 
+/** A text without a template's tags, and without the space that they leave at its ends. */
+export function withoutTags(text: string): string {
+  return text.split(TAGS).filter((_, i) => i % 2 === 0).join(" ").trim();
+}
+
 /** The beginning of a text on one line, for a table's cell, without a template's tags before it: never looks at more than it shows. */
 export function startOf(text: string, most = 160): string {
   const beginning = cut(text, most * 2);

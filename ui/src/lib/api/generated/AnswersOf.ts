@@ -2,6 +2,7 @@
 import type { Answer } from "./Answer";
 import type { AssignmentState } from "./AssignmentState";
 import type { FeedbackId } from "./FeedbackId";
+import type { Piece } from "./Piece";
 import type { ShownOrder } from "./ShownOrder";
 import type { UserId } from "./UserId";
 
@@ -25,6 +26,10 @@ state: AssignmentState,
  * Their answers, with the sides of the item.
  */
 answers: { [key in string]: Answer }, 
+/**
+ * From the answer to their correction, in pieces; empty without one, for a text too long to compare, and where they changed nothing.
+ */
+corrected: Array<Piece>, 
 /**
  * The feedback row.
  */

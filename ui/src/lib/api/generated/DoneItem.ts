@@ -11,7 +11,7 @@ export type DoneItem = {
  */
 item_id: LabelItemId, 
 /**
- * The beginning of its input.
+ * The beginning of what was to be rewritten.
  */
 input_start: string, 
 /**

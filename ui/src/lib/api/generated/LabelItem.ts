@@ -26,6 +26,10 @@ place: number,
  */
 input_text: string, 
 /**
+ * The part of it that is to be rewritten, where it holds more: an instruction, a template. Stands in it to the letter.
+ */
+source_text: string | null, 
+/**
  * What it answered (A).
  */
 output_text: string, 

@@ -16,11 +16,15 @@ item_id: LabelItemId,
  */
 input_text: string, 
 /**
+ * The part of it that is to be rewritten, where it holds more.
+ */
+source_text: string | null, 
+/**
  * One answer, or two in the order to show them.
  */
 outputs: Array<string>, 
 /**
- * From the input to each answer, in pieces; empty for a text too long to compare.
+ * From what is to be rewritten to each answer, in pieces; empty for a text too long to compare.
  */
 diffs: Array<Array<Piece>>, 
 /**
