@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use tb_api::moment;
 use tb_core::{ApiError, ErrorCode};
 
-use crate::output::table;
+use crate::output::{list, mean, pieces, plain, short, table, text, time};
 
 /// Options whose value is a text whatever it looks like.
 pub const TEXTS: [&str; 9] = [
@@ -83,6 +83,7 @@ pub fn shown(name: &str, value: &Value) -> Option<String> {
         "feedback_import" => Some(imported(value)),
         "feedback_export" => Some(format!("{} rows in {}", value["rows"], text(&value["path"]))),
         "feedback_withdraw" => Some(format!("{} is withdrawn.\n{}", text(&value["id"]), learned(&value["learned"]))),
+        "provenance" => Some(made_of(value)),
         "text_diff" => Some(format!("{}\ndistance {:.3}", pieces(&value["pieces"]), value["distance"].as_f64()?)),
         _ => None,
     }
@@ -162,17 +163,27 @@ fn row(page: &Value) -> String {
     lines + &learned(&page["learned"])
 }
 
-/// Changes as `wdiff` marks them.
-fn pieces(pieces: &Value) -> String {
-    let piece = |piece: &Value| {
-        let text = plain(text(&piece["text"]));
-        match piece["change"].as_str() {
-            Some("removed") => format!("[-{text}-]"),
-            Some("added") => format!("{{+{text}+}}"),
-            _ => text,
-        }
-    };
-    pieces.as_array().into_iter().flatten().map(piece).collect()
+/// Which feedback a dataset version or a model was made of.
+fn made_of(value: &Value) -> String {
+    let rows = list(&value["rows"]);
+    let mut out =
+        format!("{} rows of feedback, {} of them withdrawn since.\n", value["feedback_rows"], value["withdrawn"]);
+    let named = |one: &Value| format!("{} version {}", text(&one["name"]), one["version"]);
+    let datasets: Vec<String> = list(&value["datasets"]).iter().map(named).collect();
+    if !datasets.is_empty() {
+        out += &format!("By way of {}.\n", datasets.join(", "));
+    }
+    rows.iter().for_each(|id| out += &format!("{}\n", text(id)));
+    if value["feedback_rows"].as_u64() > Some(rows.len() as u64) {
+        out += "…\n";
+    }
+    out
+}
+
+/// Which dataset versions and models learned from a row.
+pub fn learned_from(value: &Value) -> String {
+    let learned = learned(&value["learned"]);
+    if learned.is_empty() { "No dataset version and no model learned from it.".into() } else { learned }
 }
 
 fn learned(learned: &Value) -> String {
@@ -253,39 +264,6 @@ fn statistics(report: &Value) -> String {
     out
 }
 
-/// A mean with its interval.
-fn mean(figure: &Value, times: f64, unit: &str) -> String {
-    let number = |field: &str| figure[field].as_f64().map(|value| value * times);
-    let digits = if unit.is_empty() { 2 } else { 1 };
-    match (number("value"), number("low"), number("high")) {
-        (Some(value), Some(low), Some(high)) => format!("{value:.digits$}{unit} ({low:.digits$}–{high:.digits$})"),
-        (Some(value), _, _) => format!("{value:.digits$}{unit}"),
-        (None, _, _) => "–".into(),
-    }
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
-}
-
-fn time(ms: &Value) -> String {
-    ms.as_i64().map(|ms| moment::text(ms)[..16].replace('T', " ")).unwrap_or_default()
-}
-
-/// A text in one line without anything that a terminal would obey.
-fn plain(text: &str) -> String {
-    let obeyed = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().map(|c| if obeyed(c) { ' ' } else { c }).collect()
-}
-
-fn short(value: &Value, most: usize) -> String {
-    let text = text(value);
-    let line: String = plain(&text.chars().take(most).collect::<String>());
-    if text.chars().count() > most { format!("{line}…") } else { line }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -320,12 +298,5 @@ mod tests {
         assert!(out.starts_with("2 rows stored, 1 known from before, 1 cannot be used.\n"), "{out}");
         assert!(out.contains("   3  wrong_type  column 'rating': 9 is no rating  { [31m\"a\""), "{out}");
         assert!(out.ends_with("All of them: /p\n"), "{out}");
-    }
-
-    #[test]
-    fn means_have_their_interval() {
-        assert_eq!(mean(&json!({"value": 4.123, "low": 4.0, "high": 4.25, "n": 9}), 1.0, ""), "4.12 (4.00–4.25)");
-        assert_eq!(mean(&json!({"value": 0.5, "low": null, "high": null, "n": 1}), 100.0, " %"), "50.0 %");
-        assert_eq!(mean(&Value::Null, 1.0, ""), "–");
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use serde_json::{Value, json};
+use tb_api::moment;
 use tb_core::ApiError;
 
 /// Where results go.
@@ -106,6 +107,60 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// A text; empty for anything else.
+pub fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// A moment in milliseconds, to the minute.
+pub fn time(ms: &Value) -> String {
+    ms.as_i64().map(|ms| moment::text(ms)[..16].replace('T', " ")).unwrap_or_default()
+}
+
+/// A text in one line without anything that a terminal would obey.
+pub fn plain(text: &str) -> String {
+    let obeyed = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if obeyed(c) { ' ' } else { c }).collect()
+}
+
+/// The beginning of a text in one line.
+pub fn short(value: &Value, most: usize) -> String {
+    let text = text(value);
+    let line: String = plain(&text.chars().take(most).collect::<String>());
+    if text.chars().count() > most { format!("{line}…") } else { line }
+}
+
+/// The elements of a list; none for anything else.
+pub fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Changes as `wdiff` marks them.
+pub fn pieces(pieces: &Value) -> String {
+    let piece = |piece: &Value| {
+        let text = plain(text(&piece["text"]));
+        match piece["change"].as_str() {
+            Some("removed") => format!("[-{text}-]"),
+            Some("added") => format!("{{+{text}+}}"),
+            _ => text,
+        }
+    };
+    pieces.as_array().into_iter().flatten().map(piece).collect()
+}
+
+/// A mean with its interval.
+pub fn mean(figure: &Value, times: f64, unit: &str) -> String {
+    let number = |field: &str| figure[field].as_f64().map(|value| value * times);
+    let digits = if unit.is_empty() { 2 } else { 1 };
+    match (number("value"), number("low"), number("high")) {
+        (Some(value), Some(low), Some(high)) => format!("{value:.digits$}{unit} ({low:.digits$}–{high:.digits$})"),
+        (Some(value), _, _) => format!("{value:.digits$}{unit}"),
+        (None, _, _) => "–".into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,5 +176,12 @@ mod tests {
         assert_eq!(duration(41.2), "41 s");
         assert_eq!(duration(125.0), "2 min 05 s");
         assert_eq!(duration(4320.0), "1 h 12 min");
+    }
+
+    #[test]
+    fn means_have_their_interval() {
+        assert_eq!(mean(&json!({"value": 4.123, "low": 4.0, "high": 4.25, "n": 9}), 1.0, ""), "4.12 (4.00–4.25)");
+        assert_eq!(mean(&json!({"value": 0.5, "low": null, "high": null, "n": 1}), 100.0, " %"), "50.0 %");
+        assert_eq!(mean(&Value::Null, 1.0, ""), "–");
     }
 }

@@ -9,8 +9,9 @@ use tb_api::{
 use tb_core::{ApiError, ErrorCode};
 
 use crate::{
-    download, export, feedback, hidden,
-    output::{Output, table},
+    download, export, feedback, hidden, label,
+    output::{Output, table, time},
+    preference,
     train::call,
 };
 
@@ -32,7 +33,7 @@ pub async fn run(ctx: &Ctx, noun: &str, words: &[String], output: &Output) -> Re
         "secret_set" => hidden::secret(arguments(&name, rest)?, &mut hidden::Standard)?,
         "user_add" => hidden::of_new_user(arguments(&name, rest)?, &mut hidden::Standard)?,
         "user_set_password" => hidden::of_user(arguments(&name, rest)?, &mut hidden::Standard)?,
-        _ => feedback::arguments(&name, arguments(&name, rest)?)?,
+        _ => label::arguments(&name, feedback::arguments(&name, arguments(&name, rest)?)?)?,
     };
     match name.as_str() {
         "model_download" => return download::run(ctx, Value::Object(arguments), output).await,
@@ -40,11 +41,18 @@ pub async fn run(ctx: &Ctx, noun: &str, words: &[String], output: &Output) -> Re
         _ => {}
     }
     ctx.settle().await?;
+    // Asked of a row of feedback, the question goes the other way: what learned from it.
+    if name == "provenance" && arguments.get("id").and_then(Value::as_str).is_some_and(|id| id.starts_with("fbk_")) {
+        let row = dispatch(ctx, "feedback_get", Value::Object(arguments)).await?;
+        output.result(&row["learned"], &feedback::learned_from(&row));
+        return Ok(());
+    }
     let result = dispatch(ctx, &name, Value::Object(arguments)).await?;
     if matches!(name.as_str(), "job_start" | "job_resume" | "sample_start" | "eval_start") {
         ctx.settle().await?;
     }
-    let text = feedback::shown(&name, &result).unwrap_or_else(|| shown(&result));
+    let special = [feedback::shown, label::shown, preference::shown];
+    let text = special.iter().find_map(|shown| shown(&name, &result)).unwrap_or_else(|| shown(&result));
     output.result(&result, &text);
     Ok(())
 }
@@ -158,7 +166,7 @@ fn arguments(name: &str, words: &[&str]) -> Result<Map<String, Value>, ApiError>
         "audit_list" => "subject",
         "events_after" => "seq",
         "model_download" => "repo",
-        _ => "id",
+        _ => label::bare(name).unwrap_or("id"),
     };
     let mut map = Map::new();
     let mut words = words.iter();
@@ -175,9 +183,12 @@ fn arguments(name: &str, words: &[&str]) -> Result<Map<String, Value>, ApiError>
         })?;
         let value = match key.as_str() {
             // A name or a path that looks like a number is still text.
-            "id" | "path" | "test_path" | "name" | "description" | "repo" | "revision" | "file" | "set"
-            | "base_model" | "data" | "eval_data" | "adapter" | "model" | "dataset_id" | "model_id" | "spec"
-            | "value" | "password" | "old" | "user" | "actor" | "subject" | "command" => Value::String(text),
+            "revision" if name == "model_download" => Value::String(text),
+            "id" | "path" | "test_path" | "name" | "description" | "repo" | "file" | "set" | "answer"
+            | "guidelines" | "note" | "base_model" | "data" | "eval_data" | "adapter" | "model" | "dataset_id"
+            | "model_id" | "spec" | "value" | "password" | "old" | "user" | "actor" | "subject" | "command" => {
+                Value::String(text)
+            }
             text_only if feedback::TEXTS.contains(&text_only) => Value::String(text),
             _ => serde_json::from_str(&text).unwrap_or(Value::String(text)),
         };
@@ -204,16 +215,21 @@ fn shown(value: &Value) -> String {
                 .collect();
             let rows: Vec<Vec<String>> = items
                 .iter()
-                .map(|item| columns.iter().map(|c| item.get(*c).and_then(cell).unwrap_or_default()).collect())
+                .map(|item| {
+                    columns.iter().map(|c| item.get(*c).and_then(|v| named(c, v)).unwrap_or_default()).collect()
+                })
                 .collect();
-            table(&columns.iter().map(|c| c.as_str()).collect::<Vec<_>>(), &rows)
+            table(&columns.iter().map(|c| title(c)).collect::<Vec<_>>(), &rows)
         }
         Value::Object(map) => {
             let mut text = String::new();
             for (key, value) in map {
                 match (key.as_str(), value) {
                     ("card", Value::String(card)) => text += &format!("\n{card}\n"),
-                    _ => text += &format!("{key:<20} {}\n", cell(value).unwrap_or_else(|| value.to_string())),
+                    _ => {
+                        text +=
+                            &format!("{:<20} {}\n", title(key), named(key, value).unwrap_or_else(|| value.to_string()))
+                    }
                 }
             }
             text
@@ -222,6 +238,16 @@ fn shown(value: &Value) -> String {
             cell(value).unwrap_or_else(|| value.to_string())
         }
     }
+}
+
+/// A field's name as people read it: a moment is no number of milliseconds.
+fn title(key: &str) -> &str {
+    key.strip_suffix("_at_ms").unwrap_or(if key == "at_ms" { "time" } else { key })
+}
+
+/// A field's value as one cell.
+fn named(key: &str, value: &Value) -> Option<String> {
+    if (key == "at_ms" || key.ends_with("_at_ms")) && value.is_i64() { Some(time(value)) } else { cell(value) }
 }
 
 /// A short value as one cell; none for anything that would fill more than one.
@@ -305,5 +331,20 @@ mod tests {
     #[test]
     fn cells_show_no_control_characters() {
         assert_eq!(cell(&json!("a\u{1b}[31mb\n")).unwrap(), "a [31mb ");
+    }
+
+    #[test]
+    fn moments_are_shown_as_times() {
+        let users = json!([{"name": "aki", "created_at_ms": 86_400_000, "last_seen_at_ms": null}]);
+        assert_eq!(shown(&users), "name  created           last_seen\naki   1970-01-02 00:00          –\n");
+    }
+
+    #[test]
+    fn a_bare_word_is_what_the_command_is_about() {
+        let map = |name, words: &[&str]| Value::Object(arguments(name, words).unwrap());
+        assert_eq!(map("label_agreement", &["lbl_1"]), json!({"project_id": "lbl_1"}));
+        assert_eq!(map("label_flag", &["itm_1", "--note", "7"]), json!({"item_id": "itm_1", "note": "7"}));
+        assert_eq!(map("label_project_update", &["lbl_1", "--revision", "3"]), json!({"id": "lbl_1", "revision": 3}));
+        assert_eq!(map("model_download", &["a/b", "--revision", "3"]), json!({"repo": "a/b", "revision": "3"}));
     }
 }
