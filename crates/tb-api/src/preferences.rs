@@ -28,6 +28,7 @@ use crate::{
     Ctx,
     ctx::{blocking, now_ms},
     datasets::shares,
+    feedback::short_pieces,
 };
 use frame::Frame;
 use made::Made;
@@ -52,6 +53,10 @@ pub(crate) async fn preview(ctx: &Ctx, args: BuildData) -> Result<BuildPreview, 
         let examples = made.rows.iter().take(EXAMPLES).map(|row| BuiltExample {
             split: row.split,
             example: row.built.lesson.example(&frame.prompt(&row.built)),
+            changes: match row.built.lesson {
+                Lesson::Pair { chosen, rejected, .. } => short_pieces(rejected, chosen),
+                Lesson::Accepted { .. } | Lesson::Judged { .. } => Vec::new(),
+            },
             feedback: row.built.feedback.iter().map(|id| (*id).clone()).collect(),
         });
         Ok(BuildPreview {

@@ -230,6 +230,14 @@ async fn each_kind_has_exactly_the_rows_that_the_feedback_says() {
     {
         let arguments = json!({ "name": kind, "kind": kind, "validation_share": 0.2, "test_share": 0.2 });
         let preview = place.run("preference_preview", arguments.clone()).await;
+        for one in preview["examples"].as_array().unwrap() {
+            let side = |not: &str| -> String {
+                let pieces = one["changes"].as_array().unwrap().iter().filter(|piece| piece["change"] != not);
+                pieces.map(|piece| piece["text"].as_str().unwrap()).collect()
+            };
+            assert_eq!(side("removed"), one["example"]["chosen"].as_str().unwrap_or_default());
+            assert_eq!(side("added"), one["example"]["rejected"].as_str().unwrap_or_default());
+        }
         let dataset = place.run("preference_build", arguments).await;
         assert_eq!(
             (&dataset["type"], &dataset["shape"], &dataset["version"]),

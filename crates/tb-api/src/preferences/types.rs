@@ -6,6 +6,7 @@ use tb_core::{
     ids::{FeedbackId, LabelProjectId, ModelId},
     preference::{BuildRules, LeftOut, TrainingKind},
 };
+use tb_stats::diff::Piece;
 use ts_rs::TS;
 
 /// Arguments of `preference_preview` and `preference_build`.
@@ -99,6 +100,8 @@ pub struct BuiltExample {
     pub split: SplitName,
     /// The row.
     pub example: Example,
+    /// From the rejected answer to the chosen one, in pieces; empty for a row without two, and for texts too long to compare.
+    pub changes: Vec<Piece>,
     /// The feedback rows that say so.
     pub feedback: Vec<FeedbackId>,
 }
