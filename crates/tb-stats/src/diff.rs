@@ -143,11 +143,22 @@ fn shared_words(old: &[&str], new: &[&str]) -> Vec<(usize, usize)> {
 /// Counts what is the same by chance as changed too, so that a phrase that was written anew is shown as one. By chance is what is no
 /// longer than either change beside it and ends no sentence (after Fraser, "Diff strategies", 2006).
 fn without_chance(parts: Vec<Part>, old: &[&str], new: &[&str]) -> Vec<Part> {
-    let chars = |tokens: &[&str]| tokens.iter().map(|token| token.chars().count()).sum::<usize>();
-    let size = |part: &Part| chars(&old[part.old.clone()]).max(chars(&new[part.new.clone()]));
-    let ends_sentence = |token: &&str| token.contains(['.', '!', '?', '。', '！', '？', '\n']);
+    // Sums up to each token: a part that grows is measured again and again.
+    let sums = |tokens: &[&str], of: fn(&str) -> usize| -> Vec<usize> {
+        let mut sum = 0;
+        let after_each = tokens.iter().map(|token| {
+            sum += of(token);
+            sum
+        });
+        std::iter::once(0).chain(after_each).collect()
+    };
+    let chars = |token: &str| token.chars().count();
+    let ends = |token: &str| usize::from(token.contains(['.', '!', '?', '。', '！', '？', '\n']));
+    let (chars_old, chars_new, ends_old) = (sums(old, chars), sums(new, chars), sums(old, ends));
+    let within = |sums: &[usize], range: &Range<usize>| sums[range.end] - sums[range.start];
+    let size = |part: &Part| within(&chars_old, &part.old).max(within(&chars_new, &part.new));
     let is_chance = |before: &Part, same: &Part, after: &Part| {
-        size(same) <= size(before).min(size(after)) && !old[same.old.clone()].iter().any(ends_sentence)
+        size(same) <= size(before).min(size(after)) && within(&ends_old, &same.old) == 0
     };
     let mut kept: Vec<Part> = Vec::new();
     for part in parts {
@@ -276,5 +287,13 @@ mod tests {
         let made = pieces(&old, &new);
         assert!(made[0].text.starts_with("start "));
         assert!(made.len() <= 4 && distance(&old, &new) < 0.2);
+    }
+
+    #[test]
+    fn long_words_that_alternate_are_merged_in_one_go() {
+        let text =
+            |own: char| (0..1_900).map(|i| format!("{} {} ", own.to_string().repeat(250), i % 7)).collect::<String>();
+        let (old, new) = (text('a'), text('b'));
+        assert_eq!(pieces(&old, &new).len(), 3, "one change, then the last word");
     }
 }
