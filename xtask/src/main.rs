@@ -33,6 +33,7 @@ usage: cargo xtask <task>
   bench memory    peak memory of a LoRA step on three shapes [PYTHON [SHAPE]], against PEFT's
   soak kills N    kill training workers N times at random; nothing may be lost or differ
   soak feedback   kill the server at random while feedback comes in [ROWS [SEED]]; no row may be lost or doubled
+  soak import     read public preference sets FILE... in and out again; every row is stored to the byte or named as bad
   gpu-check       build the CUDA worker and, where there is a GPU, check every kernel and time a step [PYTHON]
   bench window    time the opening of the release window
   bench feedback  time statistics, the next item and submissions on ten million feedback rows [ROWS]

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs,
     net::TcpListener,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{
         Mutex, PoisonError,
@@ -18,8 +18,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use super::http::Client;
-use crate::{cargo, root, run, step_with};
+use super::{http::Client, in_new_home, tonebridge};
 
 /// Senders at once.
 const SENDERS: u64 = 64;
@@ -42,26 +41,7 @@ pub fn soak(args: &[String]) -> Result<()> {
     let (Ok(rows), Ok(seed)) = (number(0, 100_000), number(1, 42)) else {
         bail!("usage: cargo xtask soak feedback [ROWS [SEED]]");
     };
-    let program = program()?;
-    let home = std::env::temp_dir().join(format!("soak-feedback-{}", std::process::id()));
-    fs::create_dir(&home).with_context(|| format!("{} cannot be made", home.display()))?;
-    let result = send_and_kill(&program, &home, rows, seed);
-    if result.is_ok() {
-        fs::remove_dir_all(&home)?;
-    } else {
-        eprintln!("The home folder is kept: {}", home.display());
-    }
-    result
-}
-
-/// The program: the one named in `TONEBRIDGE_PROGRAM`, else that of this workspace, built.
-fn program() -> Result<PathBuf> {
-    if let Some(named) = std::env::var_os("TONEBRIDGE_PROGRAM") {
-        return Ok(named.into());
-    }
-    // Without a package named, so that what tests and daily work have built is used.
-    step_with(&cargo(), &["build", "--locked", "--bin", "tonebridge"], &root(), &[])?;
-    Ok(run::binary("tonebridge"))
+    in_new_home("soak-feedback", |program, home| send_and_kill(program, home, rows, seed))
 }
 
 /// What all threads share.
@@ -283,16 +263,6 @@ fn check(program: &Path, home: &Path, told: &HashMap<u64, String>, rows: u64, se
     ensure!(sums == counted, "the sums are not those of the rows:\n{sums:?}\n{counted:?}");
     println!("every acknowledged row is there once, the database is whole, and the sums are those of the rows");
     Ok(())
-}
-
-/// Runs a command of the program and gives what it prints. `doctor` may miss a worker, which nothing here needs.
-fn tonebridge(program: &Path, home: &Path, words: &[&str]) -> Result<Value> {
-    let output = Command::new(program).arg("--home").arg(home).arg("--json").args(words).output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let first = text.lines().next().unwrap_or_default();
-    serde_json::from_str(first).with_context(|| {
-        format!("`tonebridge {}` printed no JSON: {}", words.join(" "), String::from_utf8_lossy(&output.stderr))
-    })
 }
 
 /// Counts of some rows.
