@@ -168,18 +168,18 @@ fn items(all: &[Value]) -> String {
             "{:>5}  {}  {}\n",
             item["place"].as_i64().unwrap_or(0),
             text(&item["id"]),
-            short(&item["input_text"], 60)
+            short(if item["source_text"].is_string() { &item["source_text"] } else { &item["input_text"] }, 60)
         );
         for by in list(&one["answers"]) {
-            let mut words: Vec<String> = said(by).into_iter().collect();
-            if by["flagged"] == true {
-                words.push(format!("!flagged {}", plain(text(&by["note"]))));
-            }
-            out += &format!("       {:<16}{}\n", plain(text(&by["user_name"])), words.join("; "));
+            let flag =
+                if by["flagged"] == true { format!(" !flagged {}", plain(text(&by["note"]))) } else { String::new() };
+            out += &format!("       {:<16}{}{flag}\n", plain(text(&by["user_name"])), said(by));
         }
         let differs: Vec<&str> = list(&one["differs"]).iter().map(text).collect();
         if item["resolution"].is_object() {
-            out += &format!("       {:<16}{}\n", "decided", answers(&item["resolution"]));
+            let decided =
+                item["resolution"].as_object().into_iter().flatten().map(|(name, answer)| answer_of(name, answer));
+            out += &format!("       {:<16}{}\n", "decided", decided.collect::<Vec<_>>().join("; "));
         } else if !differs.is_empty() {
             out += &format!("       {:<16}{}\n", "they differ on", differs.join(", "));
         }
@@ -188,30 +188,18 @@ fn items(all: &[Value]) -> String {
 }
 
 /// What a reviewer said of an item; a correction as what it changed.
-fn said(by: &Value) -> Option<String> {
-    let corrected = list(&by["corrected"]);
-    let given: Map<String, Value> = by["answers"].as_object()?.clone();
-    let mut out = answers(&Value::Object(
-        given.into_iter().filter(|(_, v)| corrected.is_empty() || !is_correction(v, corrected)).collect(),
-    ));
-    if !corrected.is_empty() {
-        out += &format!("{}{}", if out.is_empty() { "" } else { "; " }, pieces(&by["corrected"]));
-    }
-    (!out.is_empty()).then_some(out)
-}
-
-/// Whether an answer is the text that these changes lead to.
-fn is_correction(answer: &Value, corrected: &[Value]) -> bool {
-    let kept = corrected.iter().filter(|piece| piece["change"] != "removed");
-    answer.as_str().is_some_and(|answer| answer == kept.map(|piece| text(&piece["text"])).collect::<String>())
-}
-
-fn answers(answers: &Value) -> String {
-    let one = |(question, answer): (&String, &Value)| match answer {
-        Value::String(words) => format!("{question}={}", short(&Value::String(words.clone()), 60)),
-        other => format!("{question}={other}"),
+fn said(by: &Value) -> String {
+    let kept = list(&by["corrected"]).iter().filter(|piece| piece["change"] != "removed");
+    let corrected: String = kept.map(|piece| text(&piece["text"])).collect();
+    let one = |(question, answer): (&String, &Value)| match answer.as_str() {
+        Some(words) if words == corrected => format!("{question}={}", pieces(&by["corrected"])),
+        Some(_) | None => answer_of(question, answer),
     };
-    answers.as_object().into_iter().flatten().map(one).collect::<Vec<_>>().join("; ")
+    by["answers"].as_object().into_iter().flatten().map(one).collect::<Vec<_>>().join("; ")
+}
+
+fn answer_of(question: &str, answer: &Value) -> String {
+    format!("{question}={}", if answer.is_string() { short(answer, 60) } else { answer.to_string() })
 }
 
 fn agreement(report: &Value) -> String {
@@ -302,14 +290,14 @@ mod tests {
             "differs": ["rating"],
             "answers": [{
                 "user_name": "aki", "flagged": false, "note": null,
-                "answers": {"rating": 1, "correction": "a c"},
+                "answers": {"correction": "a c", "rating": 1},
                 "corrected": [{"change": "same", "text": "a "}, {"change": "removed", "text": "b"}, {"change": "added", "text": "c"}]
             }]
         }]);
         let out = shown("label_items", &value).unwrap();
         assert_eq!(
             out,
-            "    9  itm_1  in \n       aki             rating=1; a [-b-]{+c+}\n       they differ on  rating\n"
+            "    9  itm_1  in \n       aki             correction=a [-b-]{+c+}; rating=1\n       they differ on  rating\n"
         );
     }
 
