@@ -1,7 +1,8 @@
 // A prompt as a person reads it: what is to be rewritten, and what is asked around it. Pure.
 import { withoutTags } from "$components/shared/text/marks";
 
-interface Given {
+/** A prompt, of an item or of a reviewer's task. */
+export interface Given {
   /** What the model was given. */
   readonly input_text: string;
   /** The part of it that is to be rewritten, where it holds more. */
