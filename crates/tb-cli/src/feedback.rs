@@ -168,16 +168,21 @@ fn made_of(value: &Value) -> String {
     let rows = list(&value["rows"]);
     let mut out =
         format!("{} rows of feedback, {} of them withdrawn since.\n", value["feedback_rows"], value["withdrawn"]);
-    let named = |one: &Value| format!("{} version {}", text(&one["name"]), one["version"]);
-    let datasets: Vec<String> = list(&value["datasets"]).iter().map(named).collect();
+    let datasets = versions(&value["datasets"]);
     if !datasets.is_empty() {
-        out += &format!("By way of {}.\n", datasets.join(", "));
+        out += &format!("By way of {datasets}.\n");
     }
     rows.iter().for_each(|id| out += &format!("{}\n", text(id)));
     if value["feedback_rows"].as_u64() > Some(rows.len() as u64) {
         out += "…\n";
     }
     out
+}
+
+/// Names with their versions.
+fn versions(all: &Value) -> String {
+    let named = |one: &Value| format!("{} version {}", text(&one["name"]), one["version"]);
+    list(all).iter().map(named).collect::<Vec<_>>().join(", ")
 }
 
 /// Which dataset versions and models learned from a row.
@@ -187,13 +192,9 @@ pub fn learned_from(value: &Value) -> String {
 }
 
 fn learned(learned: &Value) -> String {
-    let named = |kind: &str| {
-        let named = |one: &Value| format!("{} version {}", text(&one["name"]), one["version"]);
-        learned[kind].as_array().into_iter().flatten().map(named).collect::<Vec<_>>().join(", ")
-    };
     [("datasets", "In the datasets"), ("models", "Learned by the models")]
         .into_iter()
-        .map(|(kind, says)| (says, named(kind)))
+        .map(|(kind, says)| (says, versions(&learned[kind])))
         .filter(|(_, names)| !names.is_empty())
         .map(|(says, names)| format!("{says}: {names}\n"))
         .collect()

@@ -99,7 +99,6 @@ fn projects(all: &[Value]) -> String {
     }
     let cells = |one: &Value| {
         let project = &one["project"];
-        let from: Vec<String> = list(&one["source_names"]).iter().map(|name| plain(text(name))).collect();
         vec![
             text(&project["id"]).to_owned(),
             short(&project["name"], 40),
@@ -107,11 +106,17 @@ fn projects(all: &[Value]) -> String {
             format!("{} of {}", project["num_done"], project["num_items"]),
             project["num_answers"].to_string(),
             one["progress"]["left"].to_string(),
-            if from.is_empty() { text(&project["source"]["kind"]).to_owned() } else { from.join(", ") },
+            source_of(project, list(&one["source_names"])),
         ]
     };
     let head = ["id", "name", "state", "judged", "answers", "left for you", "from"];
     table(&head, &all.iter().map(cells).collect::<Vec<_>>())
+}
+
+/// What a project's items come from: the names, where they are known.
+fn source_of(project: &Value, names: &[Value]) -> String {
+    let names: Vec<String> = names.iter().map(|name| plain(text(name))).collect();
+    if names.is_empty() { text(&project["source"]["kind"]).to_owned() } else { names.join(", ") }
 }
 
 fn project(project: &Value, from: &[Value]) -> String {
@@ -119,10 +124,7 @@ fn project(project: &Value, from: &[Value]) -> String {
     if let Some(message) = project["message"].as_str() {
         out += &format!(": {}", plain(message));
     }
-    let from = match from.iter().map(|name| plain(text(name))).collect::<Vec<_>>() {
-        names if names.is_empty() => text(&project["source"]["kind"]).to_owned(),
-        names => names.join(", "),
-    };
+    let from = source_of(project, from);
     out += &format!(
         "\n{} of {} items judged by {} each, from {from}, order {}, revision {}\n\n",
         project["num_done"],
