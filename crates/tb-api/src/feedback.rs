@@ -130,7 +130,7 @@ pub(crate) async fn get(ctx: &Ctx, args: ById) -> Result<FeedbackPage, ApiError>
         let said = &row.judgement;
         let source = item.as_ref().and_then(|item| item.source_text.as_deref());
         Ok(FeedbackPage {
-            output_diff: pieces(source.unwrap_or_else(|| without_tags(&said.input_text)), &said.output_text),
+            output_diff: pieces(rewritten(&said.input_text, source), &said.output_text),
             correction_diff: said.corrected_text.as_ref().map(|corrected| pieces(&said.output_text, corrected)),
             feedback: row,
             user_name,
@@ -140,8 +140,13 @@ pub(crate) async fn get(ctx: &Ctx, args: ById) -> Result<FeedbackPage, ApiError>
     .await
 }
 
+/// What an answer to a prompt is compared with: the part that is to be rewritten, where it is known.
+pub(crate) fn rewritten<'t>(prompt: &'t str, source: Option<&'t str>) -> &'t str {
+    source.unwrap_or_else(|| without_tags(prompt))
+}
+
 /// A prompt without a chat template's tags (`<|user|>`) around it: they are no part of what is rewritten.
-pub(crate) fn without_tags(prompt: &str) -> &str {
+fn without_tags(prompt: &str) -> &str {
     let is_tag = |tag: &str| tag.len() <= 40 && !tag.contains(|c: char| c.is_whitespace() || "<>|".contains(c));
     let mut text = prompt;
     while let Some((tag, rest)) = text.trim_start().strip_prefix("<|").and_then(|rest| rest.split_once("|>"))

@@ -29,7 +29,7 @@ use crate::{
     Ctx,
     commands::Nothing,
     ctx::{now_ms, tell},
-    feedback::{correction_distance, short_pieces, without_tags},
+    feedback::{correction_distance, rewritten, short_pieces},
     found, people,
 };
 
@@ -356,7 +356,7 @@ fn task(held: Assignment, item: LabelItem) -> Task {
         ShownOrder::AFirst => {}
         ShownOrder::BFirst => outputs.reverse(),
     }
-    let source = item.source_text.as_deref().unwrap_or_else(|| without_tags(&item.input_text));
+    let source = rewritten(&item.input_text, item.source_text.as_deref());
     Task {
         item_id: item.id,
         diffs: outputs.iter().map(|output| short_pieces(source, output)).collect(),
